@@ -1,0 +1,20 @@
+#pragma once
+
+#include <CLI/App.hpp>
+
+#include "base/result.h"
+
+namespace hadal::apps {
+
+/// What a command leaves for main(): set by its callback.
+struct Outcome {
+  Status status;      // an error becomes one line on standard error and the exit code of its class
+  int exit_code = 0;  // used when status is ok (verify: 1 above tolerance)
+};
+
+/// Exit code of an error's class: 2 invalid argument, 3 not found, 4 corrupt, 5 unsupported or unimplemented,
+/// 6 resources exhausted, 7 unavailable, 8 deadline exceeded, 130 cancelled, 70 internal.
+[[nodiscard]] int exit_code(ErrorCode code);
+
+// One function a command, each in its own file: declares the command with its flags and its callback.
+}  // namespace hadal::apps

@@ -1,0 +1,59 @@
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "command.h"
+
+namespace hadal::apps {
+
+int exit_code(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kInvalidArgument:
+      return 2;
+    case ErrorCode::kNotFound:
+      return 3;
+    case ErrorCode::kCorrupt:
+      return 4;
+    case ErrorCode::kUnsupported:
+    case ErrorCode::kUnimplemented:
+      return 5;
+    case ErrorCode::kResourceExhausted:
+      return 6;
+    case ErrorCode::kUnavailable:
+      return 7;
+    case ErrorCode::kDeadlineExceeded:
+      return 8;
+    case ErrorCode::kCancelled:
+      return 130;
+    case ErrorCode::kInternal:
+      return 70;
+  }
+  return 70;
+}
+
+namespace {
+
+int run(int argc, char** argv) {
+  CLI::App app{"Hadal: runs DeepSeek V4 from its official checkpoints"};
+  app.require_subcommand(1);
+  Outcome outcome;
+  // Commands, in the order of the help text.
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : exit_code(ErrorCode::kInvalidArgument);
+  }
+  if (!outcome.status) {
+    fmt::print(stderr, "hadal: {}\n", outcome.status.error().message);
+    return exit_code(outcome.status.error().code);
+  }
+  return outcome.exit_code;
+}
+
+}  // namespace
+}  // namespace hadal::apps
+
+int main(int argc, char** argv) { return hadal::apps::run(argc, argv); }
