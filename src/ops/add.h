@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "ops/backend.h"
+#include "tensor/tensor.h"
+
+namespace hadal::ops {
+
+struct Add {
+  static constexpr std::string_view name = "add";
+  struct Args {
+    TensorView a;         // [rows, C] f32 | f64
+    TensorView b;         // like a, or [rows / repeat, C] with each row used `repeat` times in a row
+    std::int64_t repeat;  // 1: b is like a
+    TensorView out;       // like a; may alias a
+  };
+};
+
+/// out[r] = a[r] + b[r / repeat]. Errors: kInvalidArgument when shapes or types differ.
+[[nodiscard]] Status add(Stream& stream, const Add::Args& args);
+
+}  // namespace hadal::ops
