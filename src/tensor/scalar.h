@@ -22,6 +22,17 @@ struct bf16 {
   return {static_cast<std::uint16_t>((bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16)};
 }
 
+/// The float32 that any coarser format rounds like `value` itself: towards zero, with the last bit set when inexact.
+[[nodiscard]] constexpr float round_to_odd(double value) {
+  const auto nearest = static_cast<float>(value);
+  const auto wide = static_cast<double>(nearest);
+  if (value != value || wide == value) return nearest;
+  auto bits = std::bit_cast<std::uint32_t>(nearest);
+  if ((value > 0 ? wide : -wide) > (value > 0 ? value : -value)) --bits;
+  return std::bit_cast<float>(bits | 1U);
+}
+[[nodiscard]] constexpr float round_to_odd(float value) { return value; }
+
 /// Value of an E4M3 "fn" code: bias 7, no infinity, 0x7F and 0xFF are NaN, largest 448.
 [[nodiscard]] constexpr float e4m3_to_f32(std::uint8_t code) {
   const std::uint32_t sign = std::uint32_t{code} >> 7;

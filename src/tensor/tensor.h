@@ -137,7 +137,7 @@ template <class T>
   }
 }
 
-/// Writes `value` as element `index` of a contiguous f32, f64 or bf16 tensor, rounded to nearest even.
+/// Writes `value` as element `index` of a contiguous f32, f64 or bf16 tensor, rounded once, to nearest even.
 template <class T>
 void store(const TensorView& view, std::int64_t index, T value) {
   std::byte* address = view.bytes() + index * size_of(view.type());
@@ -153,7 +153,7 @@ void store(const TensorView& view, std::int64_t index, T value) {
       return;
     }
     case DType::kBf16: {
-      const bf16 rounded = to_bf16(static_cast<float>(value));
+      const bf16 rounded = to_bf16(round_to_odd(value));
       std::memcpy(address, &rounded, sizeof(rounded));
       return;
     }

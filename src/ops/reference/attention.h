@@ -1,0 +1,86 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/attention.h"
+#include "ops/reference/dots.h"
+#include "ops/reference/row_place.h"
+#include "ops/reference/scratch.h"
+
+namespace hadal::ops::reference {
+
+[[nodiscard]] inline bool uses_f64(const Attention::Args& args) { return any_f64({args.query.type()}); }
+
+[[nodiscard]] inline std::int64_t scratch_bytes(const Attention::Args& args) {
+  return padded_bytes<RowPlace>(args.max_keys) + padded_bytes<double>(args.max_keys) +
+         padded_bytes<double>(args.query.extent(2));
+}
+
+/// The keys of query row `token` in canonical order: window positions ascending, then entries ascending.
+/// Returns their number.
+inline std::int64_t list_keys(const Attention::Args& args, std::int64_t token, RowPlace* keys) {
+  const StepLayout& layout = args.layout;
+  const std::int64_t sequence = layout.sequence.as<std::int32_t>()[token];
+  std::int64_t count = 0;
+  for (std::int64_t position = args.window_begin.as<std::int64_t>()[token];
+       position < args.window_end.as<std::int64_t>()[token]; ++position) {
+    keys[count++] = place_of_position(layout, args.step_keys, args.window, sequence, position);
+  }
+  if (args.ratio == 0) return count;
+  if (args.selected.absent()) {
+    const std::int64_t visible = visible_entries(layout.positions.as<std::int64_t>()[token], args.ratio);
+    for (std::int64_t entry = 0; entry < visible; ++entry) {
+      keys[count++] = place_of_entry(layout, args.pages, args.ratio, sequence, entry);
+    }
+    return count;
+  }
+  const std::int32_t* selected = args.selected.row<std::int32_t>(token);
+  for (std::int64_t i = 0; i < args.selected.extent(1) && selected[i] >= 0; ++i) {
+    keys[count++] = place_of_entry(layout, args.pages, args.ratio, sequence, selected[i]);
+  }
+  return count;
+}
+
+/// One head: out[c] = sum_j p_j key_j[c], j ascending.
+template <class T, class E>
+void attend_head(const E* query, const RowPlace* keys, std::int64_t count, std::int64_t channels, T scale, T sink,
+                 T* scores, T* out) {
+  dots<T>(
+      query, channels, count, [keys](std::int64_t j) { return keys[j].template as<E>(); },
+      [scores, scale](std::int64_t j, T product) { scores[j] = product * scale; });
+  T maximum = sink;
+  for (std::int64_t j = 0; j < count; ++j) maximum = std::max(maximum, scores[j]);
+  T sum = 0;
+  for (std::int64_t j = 0; j < count; ++j) {
+    scores[j] = std::exp(scores[j] - maximum);
+    sum += scores[j];
+  }
+  sum += std::exp(sink - maximum);
+  for (std::int64_t c = 0; c < channels; ++c) out[c] = 0;
+  for (std::int64_t j = 0; j < count; ++j) {
+    const E* key = keys[j].template as<E>();
+    const T probability = scores[j] / sum;
+    for (std::int64_t c = 0; c < channels; ++c) out[c] += probability * widen<T>(key[c]);
+  }
+}
+
+template <class T>
+void attention(const Attention::Args& args, Scratch scratch) {
+  const std::int64_t channels = args.query.extent(2);
+  auto* keys = scratch.take<RowPlace>(args.max_keys);
+  T* scores = scratch.take<T>(args.max_keys);
+  T* sum = scratch.take<T>(channels);
+  visit_type(args.query.type(), [&]<class E>(E) {
+    for (std::int64_t token = 0; token < args.query.extent(0); ++token) {
+      const std::int64_t count = list_keys(args, token, keys);
+      for (std::int64_t head = 0; head < args.query.extent(1); ++head) {
+        attend_head<T>(args.query.as<E>() + offset_of(args.query, token, head), keys, count, channels,
+                       static_cast<T>(args.scale), load<T>(args.sink.codes, head), scores, sum);
+        store_row(sum, channels, args.out, offset_of(args.out, token, head));
+      }
+    }
+  });
+}
+
+}  // namespace hadal::ops::reference

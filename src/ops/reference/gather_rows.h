@@ -1,0 +1,22 @@
+#pragma once
+
+#include "ops/gather_rows.h"
+#include "ops/reference/elements.h"
+#include "ops/reference/scratch.h"
+
+namespace hadal::ops::reference {
+
+[[nodiscard]] inline bool uses_f64(const GatherRows::Args& args) {
+  return any_f64({args.input.type(), args.out.type()});
+}
+
+template <class T>
+void gather_rows(const GatherRows::Args& args, Scratch) {
+  for (std::int64_t row = 0; row < args.out.extent(0); ++row) {
+    const std::int64_t in = offset_of(args.input, args.index.as<std::int32_t>()[row]);
+    const std::int64_t out = offset_of(args.out, row);
+    for (std::int64_t c = 0; c < args.out.extent(1); ++c) store(args.out, out + c, load<T>(args.input, in + c));
+  }
+}
+
+}  // namespace hadal::ops::reference

@@ -1,0 +1,23 @@
+#pragma once
+
+#include "ops/mean_streams.h"
+#include "ops/reference/elements.h"
+#include "ops/reference/scratch.h"
+
+namespace hadal::ops::reference {
+
+[[nodiscard]] inline bool uses_f64(const MeanStreams::Args& args) { return any_f64({args.streams.type()}); }
+
+template <class T>
+void mean_streams(const MeanStreams::Args& args, Scratch) {
+  const std::int64_t n = args.streams.extent(1);
+  for (std::int64_t token = 0; token < args.streams.extent(0); ++token) {
+    for (std::int64_t c = 0; c < args.streams.extent(2); ++c) {
+      T sum = 0;
+      for (std::int64_t i = 0; i < n; ++i) sum += load<T>(args.streams, offset_of(args.streams, token, i) + c);
+      store(args.out, offset_of(args.out, token) + c, sum / static_cast<T>(n));
+    }
+  }
+}
+
+}  // namespace hadal::ops::reference
