@@ -12,14 +12,14 @@ namespace hadal::ops {
 struct Attention {
   static constexpr std::string_view name = "attention";
   struct Args {
-    TensorView query;         // [T, H, C] f32 | f64 | bf16
-    TensorView step_keys;     // [rows, C] like query: key = value of this step's rows
-    TensorView window;        // [slots, ring rows, C] like query: committed rows, position p in slot p mod ring rows
-    TensorView window_begin;  // [T] i64: first visible position of the window
-    TensorView window_end;    // [T] i64: one past the last visible position
-    TensorView pages;         // [pages, 128 / ratio, C] like query; absent for ratio 0
-    TensorView selected;      // [T, topk] i32, ascending, padded with -1; absent: every visible entry
-    Weight sink;              // [H] f32
+    TensorView query;          // [T, H, C] f32 | f64 | bf16
+    TensorView step_keys;      // [rows, C] like query: key = value of this step's rows
+    TensorView window;         // [slots, ring rows, C] like query: committed rows, position p in slot p mod ring rows
+    TensorView window_begin;   // [T] i64: first visible position of the window
+    TensorView window_end;     // [T] i64: one past the last visible position
+    TensorView pages = {};     // [pages, 128 / ratio, C] like query; absent for ratio 0
+    TensorView selected = {};  // [T, topk] i32, ascending, padded with -1; absent: every visible entry
+    Weight sink;               // [H] f32
     StepLayout layout;
     std::int64_t ratio;     // 0: window only
     std::int64_t max_keys;  // upper bound of the keys of any row

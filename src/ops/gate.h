@@ -11,10 +11,10 @@ namespace hadal::ops {
 struct Gate {
   static constexpr std::string_view name = "gate";
   struct Args {
-    TensorView logits;     // [T, E] f32 | f64: gate weight . x
-    Weight bias;           // [E] f32, selection only; absent with token_experts
-    Weight token_experts;  // [V, K] i64 (tid2eid); absent for learned routing
-    TensorView tokens;     // [T] i64; needed with token_experts only
+    TensorView logits;          // [T, E] f32 | f64: gate weight . x
+    Weight bias = {};           // [E] f32, selection only; absent with token_experts
+    Weight token_experts = {};  // [V, K] i64 (tid2eid); absent for learned routing
+    TensorView tokens = {};     // [T] i64; needed with token_experts only
     double routed_scaling_factor;
     bool normalize;      // norm_topk_prob
     TensorView experts;  // [T, K] i32: out, ascending

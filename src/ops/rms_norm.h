@@ -11,9 +11,9 @@ namespace hadal::ops {
 struct RmsNorm {
   static constexpr std::string_view name = "rms_norm";
   struct Args {
-    TensorView input;  // [rows, C] f32 | f64 | bf16; rows may be strided
-    Weight weight;     // [C] bf16 | f32; absent codes: no weight
-    TensorView out;    // [rows, C] f32 | f64 | bf16; may alias input when the types are equal
+    TensorView input;    // [rows, C] f32 | f64 | bf16; rows may be strided
+    Weight weight = {};  // [C] bf16 | f32; absent codes: no weight
+    TensorView out;      // [rows, C] f32 | f64 | bf16; may alias input when the types are equal
     double eps;
   };
 };

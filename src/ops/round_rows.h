@@ -35,7 +35,7 @@ struct RoundRows {
   static constexpr std::string_view name = "round_rows";
   struct Args {
     TensorView input;  // [rows, C] f32 | f64; rows may be strided
-    TensorView out;    // [rows, C] f32 | f64 | bf16; may alias input when the types are equal
+    TensorView out;    // [rows, C] f32 | f64 | bf16; rows may be strided; may alias input when the types are equal
     Rounding rounding;
     std::int64_t
         channels;  // the first `channels` of a row are rounded in blocks, the rest is copied; a multiple of the block

@@ -13,7 +13,7 @@ namespace hadal::ops {
 /// Memory of any alignment; it outlives the model.
 struct Weight {
   TensorView codes;
-  TensorView scales;  // absent for F32 and BF16
+  TensorView scales = {};  // absent for F32 and BF16
 
   [[nodiscard]] std::int64_t rows() const { return codes.extent(0); }
   [[nodiscard]] std::int64_t columns() const {

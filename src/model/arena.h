@@ -1,0 +1,52 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "base/check.h"
+#include "tensor/tensor.h"
+
+namespace hadal::model {
+
+/// Bump allocator over one piece of a backend's memory. Without memory it only measures: its views have no address and
+/// `peak` says how much a run would need.
+class Arena {
+ public:
+  Arena() = default;
+  Arena(std::byte* data, std::int64_t bytes) : data_(data), bytes_(bytes) {}
+
+  [[nodiscard]] TensorView allocate(DType type, Shape shape) {
+    const std::int64_t begin = used_;
+    used_ = begin + (shape.elements() * size_of(type) + kAlignment - 1) / kAlignment * kAlignment;
+    peak_ = std::max(peak_, used_);
+    HADAL_CHECK(data_ == nullptr || used_ <= bytes_, "a step needs more memory than was planned for it");
+    return {data_ == nullptr ? nullptr : data_ + begin, type, shape};
+  }
+
+  [[nodiscard]] std::int64_t used() const { return used_; }
+  /// Gives back all that was allocated after `used` had this value.
+  void rewind(std::int64_t used) { used_ = used; }
+  [[nodiscard]] std::int64_t peak() const { return peak_; }
+
+ private:
+  static constexpr std::int64_t kAlignment = 64;
+  std::byte* data_ = nullptr;
+  std::int64_t bytes_ = 0;
+  std::int64_t used_ = 0;
+  std::int64_t peak_ = 0;
+};
+
+/// Gives an arena's memory back at the end of a scope.
+class ArenaScope {
+ public:
+  explicit ArenaScope(Arena& arena) : arena_(arena), used_(arena.used()) {}
+  ArenaScope(const ArenaScope&) = delete;
+  ArenaScope& operator=(const ArenaScope&) = delete;
+  ~ArenaScope() { arena_.rewind(used_); }
+
+ private:
+  Arena& arena_;
+  std::int64_t used_;
+};
+
+}  // namespace hadal::model

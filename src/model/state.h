@@ -1,0 +1,142 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "formats/model_config.h"
+#include "model/drafter_kind.h"
+#include "model/numerics.h"
+#include "ops/backend.h"
+
+namespace hadal::model {
+
+/// Tokens that one page covers in every layer: the least common multiple of the compress ratios.
+inline constexpr std::int64_t kPageTokens = 128;
+
+/// Place of one tensor inside every slot (or page) of the pool: byte offset, rows, columns, type.
+struct StatePart {
+  std::int64_t offset = 0;
+  std::int64_t rows = 0;  // 0: the part does not exist
+  std::int64_t columns = 0;
+  DType type = DType::kF32;
+};
+
+/// Parts of one layer's state. Rings hold committed rows: that of position p in row p mod rows.
+struct LayerState {
+  StatePart window;       // [sliding_window, head_dim]
+  StatePart value, gate;  // compressor rows a and z: [2 ratio, 2 head_dim] for ratio 4, [ratio, head_dim] for 128
+  StatePart index_value, index_gate;
+  StatePart entries;        // in pages: [128 / ratio, head_dim]
+  StatePart index_entries;  // in pages: [32, index_head_dim]
+};
+
+/// Byte layout of a sequence's state: one slot of fixed size, and a page for each 128 tokens begun.
+struct StateLayout {
+  std::vector<LayerState> layers;          // main layers
+  std::vector<LayerState> drafter_layers;  // MTP: one; DSpark: one a stage; windows only
+  StatePart last_streams;                  // MTP: [1, hc_mult hidden_size], streams of the last committed position
+  std::int64_t slot_bytes = 0;
+  std::int64_t page_bytes = 0;  // 0: no layer compresses
+
+  [[nodiscard]] static StateLayout make(const formats::ModelConfig& config, const NumericsProfile& profile,
+                                        const DrafterShape& drafter);
+  /// Bytes of one sequence of `tokens` tokens.
+  [[nodiscard]] std::int64_t bytes(std::int64_t tokens) const;
+};
+
+class StatePool;
+
+/// All that the model remembers of one sequence: a slot of its own, pages that may be shared, and the number of
+/// committed tokens. Pages that are full never change; the last, unfinished one belongs to this sequence alone. Rows of
+/// a step that is not committed exist only beyond `length`: giving them up is the roll-back.
+class SequenceState {
+ public:
+  SequenceState() = default;
+  SequenceState(SequenceState&& other) noexcept;
+  SequenceState& operator=(SequenceState&& other) noexcept;
+  SequenceState(const SequenceState&) = delete;
+  SequenceState& operator=(const SequenceState&) = delete;
+  ~SequenceState();
+
+  [[nodiscard]] std::int64_t length() const { return length_; }
+  [[nodiscard]] std::int32_t slot() const { return slot_; }
+  [[nodiscard]] std::span<const std::int32_t> pages() const { return pages_; }
+
+  /// Makes sure that pages for `tokens` tokens exist. Errors: kResourceExhausted; nothing changes then.
+  [[nodiscard]] Status reserve(std::int64_t tokens);
+  /// Moves `length` on after a step's rows were committed.
+  void advance(std::int64_t tokens) { length_ += tokens; }
+  /// A second sequence with the same past: shares the full pages, copies the rest. Errors: kResourceExhausted.
+  [[nodiscard]] Result<SequenceState> fork(ops::Stream& stream) const;
+
+ private:
+  friend class StatePool;
+  explicit SequenceState(StatePool& pool) : pool_(&pool) {}
+  void release();
+
+  StatePool* pool_ = nullptr;
+  std::int32_t slot_ = -1;
+  std::vector<std::int32_t> pages_;
+  std::int64_t length_ = 0;
+};
+
+/// A sequence's state at one position, kept in host memory but for the full pages, which it shares.
+class Snapshot {
+ public:
+  [[nodiscard]] std::int64_t length() const { return full_pages_.length(); }
+
+ private:
+  friend class StatePool;
+  SequenceState full_pages_;     // no slot: only holds the full pages, and the length
+  std::vector<std::byte> slot_;  // bytes of the slot
+  std::vector<std::byte> tail_;  // bytes of the unfinished page, if there is one
+};
+
+/// Memory of all sequences: slots and pages of equal size, handed out and counted here. Used by one thread.
+class StatePool {
+ public:
+  /// Errors: kResourceExhausted.
+  [[nodiscard]] static Result<std::unique_ptr<StatePool>> create(ops::Backend& backend, StateLayout layout,
+                                                                 std::int64_t max_sequences, std::int64_t max_pages);
+  StatePool(const StatePool&) = delete;
+  StatePool& operator=(const StatePool&) = delete;
+
+  /// An empty sequence. Errors: kResourceExhausted.
+  [[nodiscard]] Result<SequenceState> new_sequence();
+  /// Copies the state to the host; waits for the stream.
+  [[nodiscard]] Snapshot snapshot(ops::Stream& stream, const SequenceState& sequence);
+  /// A new sequence that continues as the snapshotted one would. Errors: kResourceExhausted.
+  [[nodiscard]] Result<SequenceState> restore(ops::Stream& stream, const Snapshot& snapshot);
+
+  [[nodiscard]] const StateLayout& layout() const { return layout_; }
+  /// [slots, rows, columns], strided. Absent for a part that does not exist.
+  [[nodiscard]] TensorView ring(const StatePart& part) const;
+  /// [pages, rows, columns], strided.
+  [[nodiscard]] TensorView page_rows(const StatePart& part) const;
+  [[nodiscard]] std::int64_t free_slots() const { return static_cast<std::int64_t>(free_slots_.size()); }
+  [[nodiscard]] std::int64_t free_pages() const { return static_cast<std::int64_t>(free_pages_.size()); }
+  [[nodiscard]] std::int64_t max_pages() const { return static_cast<std::int64_t>(page_references_.size()); }
+
+ private:
+  friend class SequenceState;
+  StatePool() = default;
+  [[nodiscard]] Result<std::int32_t> take_slot();
+  [[nodiscard]] Result<std::int32_t> take_page();
+  void share_full_pages(const SequenceState& from, SequenceState& to);
+  void drop_page(std::int32_t page);
+  [[nodiscard]] std::byte* slot_address(std::int32_t slot) const { return slots_.data() + slot * layout_.slot_bytes; }
+  [[nodiscard]] std::byte* page_address(std::int32_t page) const { return pages_.data() + page * layout_.page_bytes; }
+
+  StateLayout layout_;
+  Buffer slots_;
+  Buffer pages_;
+  std::int64_t max_sequences_ = 0;
+  std::vector<std::int32_t> free_slots_;
+  std::vector<std::int32_t> free_pages_;
+  std::vector<std::int32_t> page_references_;
+};
+
+}  // namespace hadal::model

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string_view>
+
+#include "formats/model_config.h"
+#include "model/arena.h"
+#include "model/numerics.h"
+#include "model/state.h"
+#include "model/step_tables.h"
+#include "ops/backend.h"
+
+namespace hadal::model {
+
+/// Called with named activations while a step is enqueued: may enqueue a download of the view (or, for "input", an
+/// upload that replaces it) on the step's stream. Layers of the drafter count on after the main ones.
+using ActivationTap = std::function<void(std::string_view name, std::int64_t layer, const TensorView& view)>;
+
+/// Rotary frequencies [qk_rope_head_dim / 2] f32 of ratio-0 layers and of compressed ones.
+struct RopeTables {
+  TensorView main;
+  TensorView compress;
+
+  [[nodiscard]] const TensorView& of(std::int64_t compress_ratio) const {
+    return compress_ratio == 0 ? main : compress;
+  }
+};
+
+/// What every part of the model needs while it enqueues one step: where to enqueue, where to put activations, what the
+/// rows are.
+struct Step {
+  ops::Stream& stream;
+  Arena& arena;
+  const formats::ModelConfig& config;
+  const NumericsProfile& profile;
+  const RopeTables& rope;
+  const StatePool& pool;
+  const StepTables& tables;
+  const ActivationTap* tap = nullptr;
+
+  [[nodiscard]] std::int64_t rows() const { return tables.rows; }
+  [[nodiscard]] TensorView real(Shape shape) { return arena.allocate(profile.real, shape); }
+  [[nodiscard]] TensorView product(Shape shape) { return arena.allocate(profile.product, shape); }
+  [[nodiscard]] TensorView cache(Shape shape) { return arena.allocate(profile.cache, shape); }
+  [[nodiscard]] TensorView i32(Shape shape) { return arena.allocate(DType::kI32, shape); }
+
+  /// x in the type of products' inputs: itself where that is the type it has, else a rounded copy.
+  [[nodiscard]] Result<TensorView> product_input(const TensorView& x);
+  /// out = x . weight^T, x rounded first as the profile asks for that kind of weight.
+  [[nodiscard]] Status linear(const TensorView& x, const ops::Weight& weight, const TensorView& out);
+  /// x quantised as inputs of FP8 and FP4 linears are in this profile; itself for other weights.
+  [[nodiscard]] Result<TensorView> quantized_input(const TensorView& x, const ops::Weight& weight);
+
+  void note(std::string_view name, std::int64_t layer, const TensorView& view) const {
+    if (tap != nullptr && *tap && stream.plan() == nullptr) (*tap)(name, layer, view);
+  }
+};
+
+/// A weight that official code multiplies with quantised inputs.
+[[nodiscard]] inline bool has_quantized_inputs(const ops::Weight& weight) {
+  return weight.codes.type() == DType::kE4m3 || weight.codes.type() == DType::kE2m1x2;
+}
+
+}  // namespace hadal::model
