@@ -72,4 +72,8 @@ struct ModelConfig {
 /// Reads and parses the file. Errors as parse_model_config and read_file.
 [[nodiscard]] Result<ModelConfig> read_model_config(const std::filesystem::path& path);
 
+/// The text of a config.json with these values, in the official spelling and order; `quantized` adds the
+/// quantization_config of FP8 checkpoints. Parsing it gives the same values back.
+[[nodiscard]] std::string model_config_json(const ModelConfig& config, bool quantized);
+
 }  // namespace hadal::formats

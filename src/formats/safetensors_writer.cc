@@ -1,0 +1,163 @@
+#include "formats/safetensors_writer.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <tuple>
+#include <utility>
+
+#include "formats/safetensors.h"
+
+namespace hadal::formats {
+namespace {
+
+int type_rank(DType type) {
+  switch (type) {
+    case DType::kI64:
+      return 0;
+    case DType::kI32:
+      return 1;
+    case DType::kF64:
+      return 2;
+    case DType::kF32:
+      return 3;
+    case DType::kBf16:
+      return 4;
+    case DType::kE8m0:
+      return 5;
+    case DType::kE4m3:
+      return 6;
+    case DType::kI8:
+    case DType::kE2m1x2:
+      return 7;
+  }
+  return 8;
+}
+
+tl::unexpected<Error> system_error(const std::filesystem::path& path, std::string_view action) {
+  const int number = errno;
+  const ErrorCode code = number == ENOENT || number == ENOTDIR                     ? ErrorCode::kNotFound
+                         : number == ENOSPC || number == EDQUOT || number == EFBIG ? ErrorCode::kResourceExhausted
+                                                                                   : ErrorCode::kUnavailable;
+  return fail(code, fmt::format("{}: cannot {}: {}", path.string(), action, std::strerror(number)));
+}
+
+}  // namespace
+
+std::int64_t byte_size(const TensorSpec& spec) { return spec.shape.elements() * size_of(spec.type); }
+
+bool official_order(const TensorSpec& a, const TensorSpec& b) {
+  const int rank_a = type_rank(a.type);
+  const int rank_b = type_rank(b.type);
+  return std::tie(rank_a, a.name) < std::tie(rank_b, b.name);
+}
+
+std::string safetensors_header(std::span<const TensorSpec> specs) {
+  std::string json = "{";
+  std::int64_t offset = 0;
+  for (const TensorSpec& spec : specs) {
+    const std::int64_t end = offset + byte_size(spec);
+    const DType type = spec.type == DType::kE2m1x2 ? DType::kI8 : spec.type;
+    if (json.size() > 1) json += ',';
+    json += nlohmann::json(spec.name).dump();  // the library quotes and escapes
+    json += fmt::format(R"(:{{"dtype":"{}","shape":[)", safetensors_name(type));
+    for (int i = 0; i < spec.shape.rank(); ++i) json += fmt::format("{}{}", i == 0 ? "" : ",", spec.shape[i]);
+    json += fmt::format(R"(],"data_offsets":[{},{}]}})", offset, end);
+    offset = end;
+  }
+  json += '}';
+  json.resize((json.size() + 7) / 8 * 8, ' ');
+  std::string header(8, '\0');
+  for (std::size_t i = 0; i < 8; ++i) header[i] = static_cast<char>(json.size() >> (8 * i) & 255U);
+  return header + json;
+}
+
+Result<SafetensorsWriter> SafetensorsWriter::create(const std::filesystem::path& path,
+                                                    std::span<const TensorSpec> specs) {
+  SafetensorsWriter writer;
+  writer.path_ = path;
+  writer.temporary_ = path.string() + fmt::format(".{}.partial", ::getpid());
+  writer.fd_ = ::open(writer.temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (writer.fd_ < 0) return system_error(writer.temporary_, "create it");
+  const std::string header = safetensors_header(specs);
+  std::int64_t data_bytes = 0;
+  for (const TensorSpec& spec : specs) data_bytes += byte_size(spec);
+  writer.file_bytes_ = static_cast<std::int64_t>(header.size()) + data_bytes;
+  writer.remaining_ = writer.file_bytes_;
+  HADAL_TRY(writer.write(std::as_bytes(std::span(header))));
+  return writer;
+}
+
+SafetensorsWriter::SafetensorsWriter(SafetensorsWriter&& other) noexcept
+    : path_(std::move(other.path_)),
+      temporary_(std::move(other.temporary_)),
+      fd_(std::exchange(other.fd_, -1)),
+      remaining_(other.remaining_),
+      file_bytes_(other.file_bytes_) {}
+
+SafetensorsWriter::~SafetensorsWriter() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+Status SafetensorsWriter::write(std::span<const std::byte> bytes) {
+  if (static_cast<std::int64_t>(bytes.size()) > remaining_) {
+    return fail(ErrorCode::kInvalidArgument, fmt::format("{}: more data than its tensors hold", path_.string()));
+  }
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return system_error(temporary_, "write to it");
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+    remaining_ -= written;
+  }
+  return {};
+}
+
+Status SafetensorsWriter::leave_hole() {
+  if (::ftruncate(fd_, file_bytes_) != 0) return system_error(temporary_, "give it its size");
+  remaining_ = 0;
+  return {};
+}
+
+Status SafetensorsWriter::finish() {
+  if (remaining_ != 0) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("{}: {} bytes of data are missing", path_.string(), remaining_));
+  }
+  if (::fsync(fd_) != 0) return system_error(temporary_, "sync it");
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) return system_error(path_, "rename the finished file to it");
+  ::close(std::exchange(fd_, -1));
+  return {};
+}
+
+Status write_safetensors(const std::filesystem::path& path, std::vector<NamedTensor> tensors) {
+  const auto spec_of = [](const NamedTensor& named) {
+    return TensorSpec{named.name, named.tensor.type, named.tensor.shape};
+  };
+  std::sort(tensors.begin(), tensors.end(),
+            [&](const NamedTensor& a, const NamedTensor& b) { return official_order(spec_of(a), spec_of(b)); });
+  std::vector<TensorSpec> specs;
+  specs.reserve(tensors.size());
+  for (const NamedTensor& named : tensors) {
+    specs.push_back(spec_of(named));
+    if (named.tensor.bytes != byte_size(specs.back())) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("{}: tensor '{}' has {} bytes, its type and shape need {}", path.string(), named.name,
+                              named.tensor.bytes, byte_size(specs.back())));
+    }
+  }
+  HADAL_ASSIGN(SafetensorsWriter writer, SafetensorsWriter::create(path, specs));
+  for (const NamedTensor& named : tensors) {
+    HADAL_TRY(writer.write({named.tensor.data, static_cast<std::size_t>(named.tensor.bytes)}));
+  }
+  return writer.finish();
+}
+
+}  // namespace hadal::formats
