@@ -1,0 +1,18 @@
+#include "ops/mean_streams.h"
+
+#include "ops/checks.h"
+
+namespace hadal::ops {
+
+Status mean_streams(Stream& stream, const MeanStreams::Args& args) {
+  const auto& [streams, out] = args;
+  const std::int64_t tokens = streams.extent(0);
+  Checker check(stream, MeanStreams::name);
+  check.source("streams", streams, kReal, 3, "[tokens, streams, channels]");
+  check.tensor("out", out, {streams.type()}, {tokens, streams.extent(2)}, "tokens and channels of streams",
+               Layout::kStridedRows);
+  check.separate("out", out, {{"streams", streams}});
+  return run<MeanStreams>(stream, args, check, tokens, {{"streams", streams}, {"out", out}});
+}
+
+}  // namespace hadal::ops
