@@ -73,6 +73,29 @@ TEST(StepChecks, CompressTakesInterleavedRings) {
   EXPECT_EQ(backend.calls, 1);
 }
 
+TEST(StepChecks, PlanMayBoundTheBlocksLoosely) {
+  testing::CountingBackend backend;
+  testing::CountingStream stream(backend);
+  StepPlan plan;
+  stream.set_plan(&plan);
+  Memory memory(false);
+  const StepLayout layout = memory.layout(2, 2);
+  EXPECT_TRUE(compress(stream, {.value = memory.f32({2, 32}),
+                                .gate = memory.f32({2, 32}),
+                                .value_ring = memory.f32({3, 4, 32}),
+                                .gate_ring = memory.f32({3, 4, 32}),
+                                .last_row = memory.i32({3}),
+                                .layout = layout,
+                                .ratio = 4,
+                                .overlap = false,
+                                .out = memory.f32({3, 32})}));
+  EXPECT_TRUE(append_entries(stream, {.rows = memory.f32({3, 32}),
+                                      .last_row = memory.i32({3}),
+                                      .layout = layout,
+                                      .ratio = 4,
+                                      .pages = memory.f32({6, 32, 32})}));
+}
+
 TEST(StepChecks, AppendEntries) {
   expect_checked<AppendEntries>(
       append_entries,
