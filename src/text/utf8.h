@@ -42,10 +42,11 @@ struct Decoded {
 /// concatenated input. Holds at most 3 undecided bytes; a copy is a snapshot. No allocation of its own.
 class Utf8Stream {
  public:
-  /// Appends every character that is now complete or certainly ill-formed to `out`.
+  /// Appends every character that is now complete, and U+FFFD for what is certainly ill-formed, to `out`. (ED followed
+  /// by A0..BF, half of an encoded surrogate, waits for one more byte, as in the reference decoder.)
   void push(std::string_view bytes, std::string& out);
 
-  /// Appends U+FFFD for the undecided bytes, if there are any, and forgets them.
+  /// Appends U+FFFD for the undecided bytes, by maximal ill-formed parts, and forgets them.
   void finish(std::string& out);
 
   [[nodiscard]] std::string_view undecided() const { return {held_.data(), held_size_}; }
