@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backends/cpu/kernels/matrix_ref.h"
+
+namespace hadal::cpu {
+
+/// The inner loops of the CPU backend for one instruction set. Raw pointers and counts only: no checks, no allocation,
+/// no errors. Counts and strides are in elements unless named bytes. Every function may be called from any thread.
+///
+/// The law: a result depends on the operands and the instruction set only. Number of rows, ranges of outputs, threads
+/// and addresses never change a bit.
+struct KernelTable {
+  const char* isa = nullptr;  // generic, avx2, avx512, neon
+
+  /// Bytes of scratch (64-byte aligned, one per thread) that a product over rows of length k needs.
+  std::int64_t (*scratch_bytes)(std::int64_t k) = nullptr;
+
+  /// y[m * y_stride + n] = sum_k x[m * x_stride + k] * W[n][k] for n in [n_begin, n_end), all m in [0, rows).
+  /// Weights whose value leaves bf16's normal range become 0 or infinity on avx512 (formats with E8M0 scales only).
+  /// With F32 weights x is widened first and the result equals multiply_f32's.
+  void (*multiply_bf16)(const bf16* x, std::int64_t x_stride, std::int64_t rows, const MatrixRef& w,
+                        std::int64_t n_begin, std::int64_t n_end, float* y, std::int64_t y_stride,
+                        std::byte* scratch) = nullptr;
+  /// The same with f32 activations: weights are decoded to f32, sums are f32 multiply-adds.
+  void (*multiply_f32)(const float* x, std::int64_t x_stride, std::int64_t rows, const MatrixRef& w,
+                       std::int64_t n_begin, std::int64_t n_end, float* y, std::int64_t y_stride,
+                       std::byte* scratch) = nullptr;
+};
+
+}  // namespace hadal::cpu

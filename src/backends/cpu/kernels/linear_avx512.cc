@@ -1,0 +1,157 @@
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backends/cpu/kernels/decode_tables.h"
+#include "backends/cpu/kernels/kernel_table.h"
+#include "backends/cpu/kernels/matrix_ref.h"
+#include "backends/cpu/kernels/register.h"
+#include "backends/cpu/kernels/target.h"
+
+HADAL_TARGET_BEGIN_AVX512
+namespace hadal::cpu {
+namespace {
+
+#include "backends/cpu/kernels/vector_avx512-inl.h"
+// The vector type comes first.
+#include "backends/cpu/kernels/linear-inl.h"
+
+/// vdpbf16ps: 32 products a register, summed in pairs, the pair added to one of 16 f32 lanes. Subnormal inputs count as
+/// zero, subnormal results become zero.
+struct Bf16Dot {
+  using Reg = __m512i;
+  using Acc = __m512;
+  using Packed = std::uint16_t;
+  static constexpr int kStep = 32;
+  static HADAL_INLINE Acc mul_add(Acc acc, Reg w, Reg x) {
+    return _mm512_dpbf16_ps(acc, reinterpret_cast<__m512bh>(w), reinterpret_cast<__m512bh>(x));
+  }
+  static HADAL_INLINE Reg load_packed(const std::uint16_t* p) { return _mm512_loadu_si512(p); }
+  static HADAL_INLINE void store_packed(std::uint16_t* p, Reg v) { _mm512_storeu_si512(p, v); }
+  static HADAL_INLINE Reg load_x(const std::uint16_t* p) { return _mm512_loadu_si512(p); }
+  static HADAL_INLINE Reg load_x_n(const std::uint16_t* p, std::int64_t n) {
+    return _mm512_maskz_loadu_epi16(mask32(n), p);
+  }
+  static HADAL_INLINE __mmask32 mask32(std::int64_t n) {
+    return static_cast<__mmask32>((std::uint64_t{1} << static_cast<unsigned>(n)) - 1U);
+  }
+};
+
+/// Weights decoded to bf16.
+template <WeightFormat kFormat>
+struct Bf16Decoder;
+
+template <>
+struct Bf16Decoder<WeightFormat::kBf16> : Bf16Dot {
+  static constexpr int kRegs = 1;
+  static constexpr int kScaleRows = 128;
+  static constexpr int kOneRow = 8;
+  static constexpr bool kBlockScaled = false;
+  static constexpr int kColumnBytes2 = 4;
+  struct Segment {
+    template <int R>
+    HADAL_INLINE Segment(const Rows<R>&, std::int64_t) {}
+  };
+  template <int R>
+  static HADAL_INLINE void decode(const Segment&, const Rows<R>& rows, int r, std::int64_t column, Reg* out) {
+    out[0] = _mm512_loadu_si512(rows.codes[r] + column * 2);
+  }
+  template <int R>
+  static HADAL_INLINE void decode_n(const Segment&, const Rows<R>& rows, int r, std::int64_t column, std::int64_t n,
+                                    Reg* out) {
+    out[0] = _mm512_maskz_loadu_epi16(mask32(n), rows.codes[r] + column * 2);
+  }
+};
+
+/// E4M3 through byte tables of the scaled magnitudes, which hold every case (subnormal codes, NaN, scales at the ends).
+template <bool kF32Scales>
+struct E4m3Decoder : Bf16Dot {
+  static constexpr int kRegs = 2;
+  static constexpr int kScaleRows = 128;
+  static constexpr int kOneRow = 4;
+  static constexpr bool kBlockScaled = kF32Scales;
+  static constexpr int kColumnBytes2 = 2;
+  struct Segment {
+    __m512i low0, low1, high0, high1;
+    template <int R>
+    HADAL_INLINE Segment(const Rows<R>& rows, std::int64_t segment) {
+      const E4m3Bf16Table& table = kDecode.e4m3_bf16[kF32Scales ? kE8m0One : rows.scales[0][segment]];
+      low0 = _mm512_load_si512(table.low);
+      low1 = _mm512_load_si512(table.low + 64);
+      high0 = _mm512_load_si512(table.high);
+      high1 = _mm512_load_si512(table.high + 64);
+    }
+  };
+  template <int R>
+  static HADAL_INLINE void decode(const Segment& segment, const Rows<R>& rows, int r, std::int64_t column, Reg* out) {
+    values(segment, _mm512_loadu_si512(rows.codes[r] + column), out);
+  }
+  template <int R>
+  static HADAL_INLINE void decode_n(const Segment& segment, const Rows<R>& rows, int r, std::int64_t column,
+                                    std::int64_t n, Reg* out) {
+    const auto mask = static_cast<__mmask64>((std::uint64_t{1} << static_cast<unsigned>(n)) - 1U);  // n < 64
+    values(segment, _mm512_maskz_loadu_epi8(mask, rows.codes[r] + column), out);
+  }
+
+ private:
+  static HADAL_INLINE void values(const Segment& segment, __m512i codes, Reg* out) {
+    // Quadwords 0 4 1 5 2 6 3 7, so that the two unpacks give columns 0..31 and 32..63.
+    codes = _mm512_permutexvar_epi64(_mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0), codes);
+    const __m512i low = _mm512_permutex2var_epi8(segment.low0, codes, segment.low1);  // ignores the sign bit
+    const __m512i high = _mm512_permutex2var_epi8(segment.high0, codes, segment.high1);
+    const __m512i with_sign = _mm512_ternarylogic_epi32(high, codes, _mm512_set1_epi8(-128), 0xF8);  // a | (b & c)
+    out[0] = _mm512_unpacklo_epi8(low, with_sign);
+    out[1] = _mm512_unpackhi_epi8(low, with_sign);
+  }
+};
+template <>
+struct Bf16Decoder<WeightFormat::kE4m3E8m0> : E4m3Decoder<false> {};
+template <>
+struct Bf16Decoder<WeightFormat::kE4m3F32> : E4m3Decoder<true> {};
+
+/// E2M1: the 16 bytes of a scale block in all four 128-bit lanes, lane j shifted right by 4j, so that the low bits of
+/// word i of lane j are code 4i + j; then a table of the scaled values. Activations are brought into that order.
+template <>
+struct Bf16Decoder<WeightFormat::kE2m1E8m0> : Bf16Dot {
+  static constexpr int kRegs = 1;
+  static constexpr int kScaleRows = 1;
+  static constexpr int kOneRow = 8;
+  static constexpr bool kBlockScaled = false;
+  static constexpr int kColumnBytes2 = 1;
+  struct Segment {
+    template <int R>
+    HADAL_INLINE Segment(const Rows<R>&, std::int64_t) {}
+  };
+  template <int R>
+  static HADAL_INLINE void decode(const Segment&, const Rows<R>& rows, int r, std::int64_t column, Reg* out) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.codes[r] + column / 2));
+    const __m512i shifts = _mm512_set_epi64(0x000C000C000C000C, 0x000C000C000C000C, 0x0008000800080008,
+                                            0x0008000800080008, 0x0004000400040004, 0x0004000400040004, 0, 0);
+    const __m512i index = _mm512_srlv_epi16(_mm512_broadcast_i32x4(bytes), shifts);
+    out[0] = _mm512_permutexvar_epi16(index, _mm512_load_si512(&kDecode.e2m1_bf16[rows.scales[r][column / 32]]));
+  }
+  template <int R>
+  static HADAL_INLINE void decode_n(const Segment& segment, const Rows<R>& rows, int r, std::int64_t column,
+                                    std::int64_t, Reg* out) {
+    decode(segment, rows, r, column, out);  // k is a multiple of 32: whole registers only
+  }
+  static HADAL_INLINE Reg load_x(const std::uint16_t* p) {
+    // Word 8j + i takes element 4i + j.
+    const __m512i order = _mm512_set_epi16(31, 27, 23, 19, 15, 11, 7, 3, 30, 26, 22, 18, 14, 10, 6, 2, 29, 25, 21, 17,
+                                           13, 9, 5, 1, 28, 24, 20, 16, 12, 8, 4, 0);
+    return _mm512_permutexvar_epi16(order, _mm512_loadu_si512(p));
+  }
+  static HADAL_INLINE Reg load_x_n(const std::uint16_t* p, std::int64_t) { return load_x(p); }
+};
+
+}  // namespace
+
+void add_linear_avx512(KernelTable& table) {
+  table.scratch_bytes = linear_scratch_bytes;
+  table.multiply_bf16 = multiply_bf16_as<Bf16Decoder>;
+  table.multiply_f32 = multiply<float, WidenedWeights>;
+}
+
+}  // namespace hadal::cpu
+HADAL_TARGET_END

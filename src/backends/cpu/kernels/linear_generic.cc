@@ -1,0 +1,25 @@
+#include <cstddef>
+#include <cstdint>
+
+#include "backends/cpu/kernels/decode_tables.h"
+#include "backends/cpu/kernels/kernel_table.h"
+#include "backends/cpu/kernels/matrix_ref.h"
+#include "backends/cpu/kernels/register.h"
+#include "backends/cpu/kernels/target.h"
+
+namespace hadal::cpu {
+namespace {
+
+#include "backends/cpu/kernels/vector_generic-inl.h"
+// The vector type comes first.
+#include "backends/cpu/kernels/linear-inl.h"
+
+}  // namespace
+
+void add_linear_generic(KernelTable& table) {
+  table.scratch_bytes = linear_scratch_bytes;
+  table.multiply_bf16 = multiply_bf16_as<WidenedWeights>;
+  table.multiply_f32 = multiply<float, WidenedWeights>;
+}
+
+}  // namespace hadal::cpu
