@@ -1,0 +1,434 @@
+#include "model/executor.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "model/block.h"
+#include "ops/commit_rows.h"
+#include "ops/embedding.h"
+#include "ops/gather_rows.h"
+#include "ops/mean_streams.h"
+#include "ops/previous_rows.h"
+
+namespace hadal::model {
+namespace {
+
+constexpr std::int64_t kAlignment = 64;
+
+std::int64_t aligned(std::int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+std::int64_t pages_of(std::int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
+
+}  // namespace
+
+Executor::Executor(const Model& model, StatePool& pool, const Limits& limits)
+    : model_(model), pool_(pool), limits_(limits), layout_(pool.layout()), stream_(model.backend().create_stream()) {}
+
+Result<std::unique_ptr<Executor>> Executor::create(const Model& model, StatePool& pool, const Limits& limits) {
+  if (limits.max_rows < 1 || limits.max_sequences < 1 || limits.max_logits_rows < 0 || limits.max_tokens < 1) {
+    return fail(ErrorCode::kInvalidArgument, "an executor needs room for at least one row, one sequence and one token");
+  }
+  std::unique_ptr<Executor> executor(new Executor(model, pool, limits));
+  if (model.drafter().kind == DrafterKind::kDSpark && limits.max_drafts > 0) {
+    executor->limits_.max_drafts = model.config().dspark.block_size;  // the block has one width (spec/dspark.md 3.5)
+  }
+  HADAL_TRY(executor->plan_and_allocate());
+  return executor;
+}
+
+Status Executor::plan_and_allocate() {
+  const std::int64_t S = limits_.max_sequences;
+  const StepTableBuilder::Limits main{.rows = limits_.max_rows,
+                                      .sequences = S,
+                                      .logits_rows = limits_.max_logits_rows,
+                                      .pages = layout_.page_bytes == 0 ? 0 : pages_of(limits_.max_tokens)};
+  const StepTableBuilder::Limits draft{
+      .rows = S * std::max<std::int64_t>(1, limits_.max_drafts), .sequences = S, .logits_rows = 0, .pages = main.pages};
+  const std::int64_t main_bytes = StepTableBuilder::bytes(main);
+  const std::int64_t draft_bytes = StepTableBuilder::bytes(draft);
+  const std::int64_t small_bytes = aligned(4 * S) + aligned(8 * S) + aligned(4 * S);
+  HADAL_ASSIGN(tables_memory_, model_.backend().allocate(2 * main_bytes + draft_bytes + small_bytes));
+  std::byte* address = tables_memory_.data();
+  const auto take = [&](std::int64_t bytes) { return std::exchange(address, address + bytes); };
+  main_builder_.emplace(main, take(main_bytes));
+  shifted_builder_.emplace(main, take(main_bytes));
+  draft_builder_.emplace(draft, take(draft_bytes));
+  counts_view_ = TensorView(take(aligned(4 * S)), DType::kI32, {S});
+  previous_ = TensorView(take(aligned(8 * S)), DType::kI64, {S});
+  identity_ = TensorView(take(aligned(4 * S)), DType::kI32, {S});
+  rows_.resize(layout_.layers.size());
+  drafter_rows_.resize(layout_.drafter_layers.size());
+  counts_.resize(static_cast<std::size_t>(S));
+  sequences_.reserve(static_cast<std::size_t>(S));
+  ranges_.reserve(static_cast<std::size_t>(S));
+  draft_sequences_.reserve(static_cast<std::size_t>(S));
+  tokens_.reserve(static_cast<std::size_t>(std::max(main.rows, draft.rows)));
+
+  // Run the largest step and the largest round of drafts without executing anything.
+  ops::StepPlan plan;
+  stream_->set_plan(&plan);
+  tables_ = main_builder_->plan(main);
+  shifted_tables_ = shifted_builder_->plan(main);
+  HADAL_TRY(enqueue_forward(limits_.drafter_logits, nullptr));
+  if (drafting()) {
+    arena_.rewind(0);
+    draft_tables_ = draft_builder_->plan(draft);
+    HADAL_TRY(enqueue_begin_draft(nullptr));
+    for (drafted_ = 0; drafted_ < limits_.max_drafts; ++drafted_) {
+      if (kind() == DrafterKind::kMtp) {
+        StepTableBuilder::Limits one = draft;
+        one.rows = S;
+        draft_tables_ = draft_builder_->plan(one);
+        HADAL_TRY(enqueue_mtp_draft(mtp_streams_));
+      } else {
+        HADAL_TRY(enqueue_dspark_draft());
+      }
+    }
+  }
+  stream_->set_plan(nullptr);
+  if (!plan.unsupported.empty()) {
+    std::string message = fmt::format("backend {} cannot run this model with numerics {}:", model_.backend().name(),
+                                      model_.profile().name);
+    for (const std::string& line : plan.unsupported) message += "\n  " + line;
+    return fail(ErrorCode::kUnimplemented, std::move(message));
+  }
+  HADAL_ASSIGN(arena_memory_, model_.backend().allocate(arena_.peak()));
+  HADAL_ASSIGN(scratch_memory_, model_.backend().allocate(plan.scratch_bytes));
+  arena_ = Arena(arena_memory_.data(), arena_memory_.bytes());
+  stream_->set_scratch(scratch_memory_.data(), scratch_memory_.bytes());
+
+  std::iota(counts_.begin(), counts_.end(), 0);
+  stream_->upload(identity_.bytes(), counts_.data(), 4 * S);
+  stream_->wait();
+  drafted_ = 0;
+  return {};
+}
+
+Step Executor::make_step(const StepTables& tables, const ActivationTap* tap) {
+  return Step{.stream = *stream_,
+              .arena = arena_,
+              .config = model_.config(),
+              .profile = model_.profile(),
+              .rope = model_.rope(),
+              .pool = pool_,
+              .tables = tables,
+              .tap = tap};
+}
+
+Status Executor::check(const StepRequest& request) const {
+  std::int64_t rows = 0;
+  for (const StepSequence& sequence : request.sequences) {
+    const auto count = static_cast<std::int64_t>(sequence.tokens.size());
+    if (count == 0) return fail(ErrorCode::kInvalidArgument, "a sequence of a step has no new tokens");
+    rows += count;
+    for (std::size_t i = 0; i < sequence.tokens.size(); ++i) {
+      const std::int64_t token = sequence.tokens[i];
+      if (token < 0 || token >= model_.config().vocab_size) {
+        return fail(ErrorCode::kInvalidArgument,
+                    fmt::format("token id {} at position {} is outside the vocabulary of {}", token,
+                                sequence.state->length() + static_cast<std::int64_t>(i), model_.config().vocab_size));
+      }
+    }
+    const std::int64_t end = sequence.state->length() + count;
+    if (end > limits_.max_tokens) {
+      return fail(
+          ErrorCode::kResourceExhausted,
+          fmt::format("a sequence would reach {} tokens, but memory was planned for {}", end, limits_.max_tokens));
+    }
+  }
+  if (rows == 0 || rows > limits_.max_rows ||
+      static_cast<std::int64_t>(request.sequences.size()) > limits_.max_sequences ||
+      static_cast<std::int64_t>(request.logits_rows.size()) > limits_.max_logits_rows) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("a step of {} rows, {} sequences and {} rows of logits was asked for; planned were at most "
+                            "{}, {} and {}",
+                            rows, request.sequences.size(), request.logits_rows.size(), limits_.max_rows,
+                            limits_.max_sequences, limits_.max_logits_rows));
+  }
+  for (const std::int32_t row : request.logits_rows) {
+    if (row < 0 || row >= rows)
+      return fail(ErrorCode::kInvalidArgument, "logits were asked for a row outside the step");
+  }
+  if (request.drafter_logits && (kind() != DrafterKind::kMtp || !limits_.drafter_logits)) {
+    return fail(ErrorCode::kInvalidArgument, "logits of the drafter were asked for, but none were planned");
+  }
+  return {};
+}
+
+Status Executor::forward(const StepRequest& request) {
+  HADAL_TRY(check(request));
+  pending_ = false;
+  for (const StepSequence& sequence : request.sequences) {
+    HADAL_TRY(sequence.state->reserve(sequence.state->length() + static_cast<std::int64_t>(sequence.tokens.size())));
+  }
+  sequences_.assign(request.sequences.begin(), request.sequences.end());
+  ranges_.clear();
+  tokens_.clear();
+  for (const StepSequence& sequence : sequences_) {
+    ranges_.push_back({.state = sequence.state,
+                       .start = sequence.state->length(),
+                       .count = static_cast<std::int64_t>(sequence.tokens.size())});
+    tokens_.insert(tokens_.end(), sequence.tokens.begin(), sequence.tokens.end());
+  }
+  const std::int64_t window = model_.config().sliding_window;
+  tables_ = main_builder_->build(*stream_, ranges_, tokens_, request.logits_rows, WindowRule::kCausal, window, 0);
+  if (kind() == DrafterKind::kMtp) {
+    shifted_tables_ =
+        shifted_builder_->build(*stream_, ranges_, tokens_, request.logits_rows, WindowRule::kCausal, window, -1);
+  }
+  HADAL_TRY(enqueue_forward(request.drafter_logits, request.tap));
+  pending_ = true;
+  return {};
+}
+
+Status Executor::enqueue_head(Step& step, const HyperConnectionWeights& hc_head, const ops::Weight& norm,
+                              const ops::Weight& head_weight, const TensorView& streams, TensorView& logits) {
+  const auto& config = model_.config();
+  const std::int64_t R = step.tables.logits_rows.extent(0);
+  const std::int64_t width = config.hc_mult * config.hidden_size;
+  logits = step.real({R, head_weight.rows()});
+  if (R == 0) return {};
+  const ArenaScope scope(arena_);
+  const TensorView chosen = step.real({R, width});
+  HADAL_TRY(ops::gather_rows(
+      *stream_, {.input = streams.reshaped({step.rows(), width}), .index = step.tables.logits_rows, .out = chosen}));
+  return head(step, hc_head, norm, head_weight, chosen.reshaped({R, config.hc_mult, config.hidden_size}),
+              step.real({R, config.hidden_size}), logits);
+}
+
+Status Executor::enqueue_forward(bool drafter_logits, const ActivationTap* tap) {
+  const auto& config = model_.config();
+  const ModelWeights& weights = model_.weights();
+  arena_.rewind(0);
+  Step step = make_step(tables_, tap);
+  const std::int64_t T = step.rows();
+  for (std::size_t layer = 0; layer < rows_.size(); ++layer) {
+    rows_[layer] = allocate_rows(step, weights.layers[layer].attention.compress_ratio);
+  }
+  streams_ = step.real({T, config.hc_mult, config.hidden_size});
+  const auto targets = static_cast<std::int64_t>(config.dspark.target_layer_ids.size());
+  TensorView target_hidden;
+  if (kind() == DrafterKind::kDSpark) target_hidden = step.real({T, targets * config.hidden_size});
+
+  HADAL_TRY(ops::embedding(*stream_, {.tokens = tables_.tokens, .table = weights.embed, .out = streams_}));
+  for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    const auto index = static_cast<std::size_t>(layer);
+    HADAL_TRY(block(step, weights.layers[index], layout_.layers[index], layer, rows_[index], streams_));
+    for (std::int64_t target = 0; target < targets && !target_hidden.absent(); ++target) {
+      if (config.dspark.target_layer_ids[static_cast<std::size_t>(target)] != layer) continue;
+      HADAL_TRY(ops::mean_streams(
+          *stream_,
+          {.streams = streams_, .out = target_hidden.columns(target * config.hidden_size, config.hidden_size)}));
+    }
+  }
+  HADAL_TRY(enqueue_head(step, weights.hc_head, weights.norm, weights.head, streams_, logits_));
+  return enqueue_drafter_context(drafter_logits, target_hidden, tap);
+}
+
+Status Executor::enqueue_drafter_context(bool drafter_logits, const TensorView& target_hidden,
+                                         const ActivationTap* tap) {
+  if (!drafting()) return {};
+  const auto& config = model_.config();
+  const DrafterWeights& drafter = model_.weights().drafter;
+  if (kind() == DrafterKind::kDSpark) {
+    Step step = make_step(tables_, tap);
+    for (LayerRows& rows : drafter_rows_) rows = allocate_rows(step, 0);
+    step.note("target_hidden", config.num_hidden_layers, target_hidden);
+    return dspark_context(step, drafter, target_hidden, drafter_rows_);
+  }
+  Step step = make_step(shifted_tables_, tap);
+  const std::int64_t T = step.rows();
+  drafter_rows_.front() = allocate_rows(step, 0);
+  if (drafter_logits) drafter_logits_ = {};
+  const ArenaScope scope(arena_);  // nothing below outlives the step but the rows and, if wanted, the logits
+  const TensorView before = step.real({T, config.hc_mult * config.hidden_size});
+  HADAL_TRY(ops::previous_rows(*stream_, {.rows = streams_.reshaped({T, config.hc_mult * config.hidden_size}),
+                                          .ring = pool_.ring(layout_.last_streams),
+                                          .layout = tables_.layout,
+                                          .out = before}));
+  HADAL_ASSIGN(const TensorView input, mtp_input(step, drafter, before));
+  if (!drafter_logits) return mtp_context(step, drafter, input, drafter_rows_.front());
+  HADAL_TRY(block(step, drafter.layers.front(), layout_.drafter_layers.front(), config.num_hidden_layers,
+                  drafter_rows_.front(), input));
+  return enqueue_head(step, drafter.hc_head, drafter.norm, drafter.head, input, drafter_logits_);
+}
+
+Status Executor::commit(std::span<const std::int64_t> accepted) {
+  if (!pending_ || accepted.size() != sequences_.size()) {
+    return fail(ErrorCode::kInvalidArgument, "commit needs one count for each sequence of the forward before it");
+  }
+  for (std::size_t s = 0; s < accepted.size(); ++s) {
+    if (accepted[s] < 0 || accepted[s] > static_cast<std::int64_t>(sequences_[s].tokens.size())) {
+      return fail(ErrorCode::kInvalidArgument, fmt::format("commit of {} rows of a sequence that has {} in this step",
+                                                           accepted[s], sequences_[s].tokens.size()));
+    }
+    counts_[s] = static_cast<std::int32_t>(accepted[s]);
+  }
+  pending_ = false;
+  const auto S = static_cast<std::int64_t>(accepted.size());
+  stream_->upload(counts_view_.bytes(), counts_.data(), 4 * S);
+  const TensorView count = counts_view_.rows(0, S);
+  Step step = make_step(tables_, nullptr);
+  for (std::size_t layer = 0; layer < rows_.size(); ++layer) {
+    HADAL_TRY(commit_layer(step, layout_.layers[layer], rows_[layer], count, 0));
+  }
+  if (drafting()) {
+    const std::int64_t offset = kind() == DrafterKind::kMtp ? -1 : 0;  // MTP's rows are one position behind
+    for (std::size_t stage = 0; stage < drafter_rows_.size(); ++stage) {
+      HADAL_TRY(commit_layer(step, layout_.drafter_layers[stage], drafter_rows_[stage], count, offset));
+    }
+  }
+  if (kind() == DrafterKind::kMtp) {
+    HADAL_TRY(ops::commit_rows(*stream_, {.rows = streams_.reshaped({tables_.rows, layout_.last_streams.columns}),
+                                          .ring = pool_.ring(layout_.last_streams),
+                                          .count = count,
+                                          .position_offset = 0,
+                                          .layout = tables_.layout}));
+  }
+  for (std::size_t s = 0; s < accepted.size(); ++s) sequences_[s].state->advance(accepted[s]);
+  return {};
+}
+
+std::int64_t Executor::draft_length() const { return drafting() ? limits_.max_drafts : 0; }
+
+Status Executor::begin_draft(std::span<const SequenceState* const> sequences, std::span<const std::int64_t> anchors,
+                             const ActivationTap* tap) {
+  if (!drafting()) return fail(ErrorCode::kInvalidArgument, "drafts were asked for, but no drafter was planned");
+  if (sequences.empty() || sequences.size() != anchors.size() ||
+      static_cast<std::int64_t>(sequences.size()) > limits_.max_sequences) {
+    return fail(ErrorCode::kInvalidArgument, "a round of drafts needs one anchor for each of its sequences");
+  }
+  pending_ = false;
+  drafted_ = 0;
+  draft_sequences_.assign(sequences.begin(), sequences.end());
+  ranges_.clear();
+  tokens_.clear();
+  const std::int64_t B = draft_length();
+  for (std::size_t s = 0; s < sequences.size(); ++s) {
+    if (sequences[s]->length() == 0) {
+      return fail(ErrorCode::kInvalidArgument, "a sequence without committed tokens cannot be drafted for");
+    }
+    ranges_.push_back({.state = sequences[s], .start = sequences[s]->length(), .count = B});
+    tokens_.push_back(anchors[s]);
+    tokens_.insert(tokens_.end(), static_cast<std::size_t>(B - 1), model_.config().dspark.noise_token_id);
+  }
+  if (kind() == DrafterKind::kDSpark) {
+    draft_tables_ = draft_builder_->build(*stream_, ranges_, tokens_, {}, WindowRule::kWholeBlock,
+                                          model_.config().sliding_window, 0);
+  } else {
+    draft_tables_ = {};
+    draft_tables_.sequences = static_cast<std::int64_t>(sequences.size());
+  }
+  arena_.rewind(0);
+  return enqueue_begin_draft(tap);
+}
+
+Status Executor::enqueue_begin_draft(const ActivationTap* tap) {
+  const auto& config = model_.config();
+  const std::int64_t S = draft_tables_.sequences;
+  Step step = make_step(draft_tables_, tap);
+  draft_confidence_ = {};
+  if (kind() == DrafterKind::kDSpark) {
+    for (LayerRows& rows : drafter_rows_) rows = allocate_rows(step, 0);
+    HADAL_ASSIGN(block_, dspark_block(step, model_.weights().drafter, layout_, drafter_rows_));
+    return {};
+  }
+  mtp_keys_ = step.cache({S, limits_.max_drafts, config.head_dim});
+  mtp_streams_ = step.real({S, config.hc_mult, config.hidden_size});
+  return {};
+}
+
+Status Executor::next_draft(std::span<const std::int64_t> previous) {
+  if (drafted_ >= draft_length() || previous.size() != draft_sequences_.size()) {
+    return fail(ErrorCode::kInvalidArgument, "a round of drafts has no such position");
+  }
+  for (const std::int64_t token : previous) {
+    if (token < 0 || token >= model_.config().vocab_size) {
+      return fail(ErrorCode::kInvalidArgument, fmt::format("token id {} is outside the vocabulary", token));
+    }
+  }
+  if (kind() == DrafterKind::kDSpark) {
+    stream_->upload(previous_.bytes(), previous.data(), static_cast<std::int64_t>(8 * previous.size()));
+    HADAL_TRY(enqueue_dspark_draft());
+  } else {
+    ranges_.clear();
+    for (std::size_t s = 0; s < draft_sequences_.size(); ++s) {
+      const std::int64_t last = draft_sequences_[s]->length() - 1;
+      ranges_.push_back({.state = draft_sequences_[s],
+                         .start = last + drafted_,
+                         .count = 1,
+                         .keys_start = last,
+                         .keys_row = static_cast<std::int64_t>(s) * limits_.max_drafts});
+    }
+    draft_tables_ =
+        draft_builder_->build(*stream_, ranges_, previous, {}, WindowRule::kCausal, model_.config().sliding_window, 0);
+    HADAL_TRY(enqueue_mtp_draft(mtp_streams_));
+  }
+  ++drafted_;
+  return {};
+}
+
+Status Executor::enqueue_mtp_draft(const TensorView& previous_streams) {
+  const auto& config = model_.config();
+  const DrafterWeights& drafter = model_.weights().drafter;
+  const std::int64_t S = draft_tables_.sequences;
+  const std::int64_t width = config.hc_mult * config.hidden_size;
+  Step step = make_step(draft_tables_, nullptr);
+  if (drafted_ == 0) {
+    const TensorView ring = pool_.ring(layout_.last_streams);  // [slots, 1, width]
+    const TensorView rows(ring.bytes(), ring.type(), {ring.extent(0), width}, {ring.stride(0), 1, 0, 0});
+    HADAL_TRY(ops::gather_rows(
+        *stream_,
+        {.input = rows, .index = draft_tables_.layout.state_slot, .out = previous_streams.reshaped({S, width})}));
+  }
+  HADAL_ASSIGN(mtp_streams_, mtp_input(step, drafter, previous_streams));
+  LayerRows rows;
+  rows.step_keys = mtp_keys_.reshaped({S * limits_.max_drafts, config.head_dim});
+  rows.keys = TensorView(mtp_keys_.bytes() + drafted_ * config.head_dim * size_of(mtp_keys_.type()), mtp_keys_.type(),
+                         {S, config.head_dim}, {limits_.max_drafts * config.head_dim, 1, 0, 0});
+  HADAL_TRY(block(step, drafter.layers.front(), layout_.drafter_layers.front(), config.num_hidden_layers, rows,
+                  mtp_streams_));
+  draft_logits_ = step.real({S, drafter.head.rows()});
+  const ArenaScope scope(arena_);
+  return head(step, drafter.hc_head, drafter.norm, drafter.head, mtp_streams_, step.real({S, config.hidden_size}),
+              draft_logits_);
+}
+
+Status Executor::enqueue_dspark_draft() {
+  const std::int64_t S = draft_tables_.sequences;
+  const std::int64_t B = limits_.max_drafts;
+  const auto position = [&](const TensorView& rows) {  // this position's row of every sequence
+    const std::int64_t columns = rows.extent(1);
+    return TensorView(rows.bytes() + drafted_ * columns * size_of(rows.type()), rows.type(), {S, columns},
+                      {B * columns, 1, 0, 0});
+  };
+  Step step = make_step(draft_tables_, nullptr);
+  HADAL_ASSIGN(const DSparkChoice choice,
+               dspark_choice(step, model_.weights().drafter, previous_.rows(0, S), position(block_.hidden),
+                             position(block_.base_logits), identity_.rows(0, S)));
+  draft_logits_ = choice.logits;
+  draft_confidence_ = choice.confidence;
+  return {};
+}
+
+Status Executor::read(const TensorView& view, std::span<float> out) {
+  if (view.elements() != static_cast<std::int64_t>(out.size())) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("{} values were asked for of a tensor of {}", out.size(), view.elements()));
+  }
+  if (view.type() == DType::kF32) {
+    stream_->download(out.data(), view.bytes(), view.byte_size());
+    stream_->wait();
+    return {};
+  }
+  if (view.type() != DType::kF64) return fail(ErrorCode::kInvalidArgument, "only real tensors can be read");
+  wide_.resize(out.size());
+  stream_->download(wide_.data(), view.bytes(), view.byte_size());
+  stream_->wait();
+  std::transform(wide_.begin(), wide_.end(), out.begin(), [](double value) { return static_cast<float>(value); });
+  return {};
+}
+
+}  // namespace hadal::model
