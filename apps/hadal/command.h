@@ -17,4 +17,7 @@ struct Outcome {
 [[nodiscard]] int exit_code(ErrorCode code);
 
 // One function a command, each in its own file: declares the command with its flags and its callback.
+void add_tokenize(CLI::App& app, Outcome& outcome);
+void add_detokenize(CLI::App& app, Outcome& outcome);
+
 }  // namespace hadal::apps
