@@ -21,6 +21,7 @@ class Problems {
   }
   [[nodiscard]] bool empty() const { return count_ == 0; }
   [[nodiscard]] std::int64_t count() const { return count_; }
+  [[nodiscard]] const std::string& first() const { return kept_.front(); }
 
   /// "subject: sentence", or "subject: 3 things are wrong:" and one indented line a sentence.
   [[nodiscard]] std::string text(std::string_view subject) const {

@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <tuple>
 #include <utility>
 
 #include "formats/safetensors.h"
@@ -51,10 +50,10 @@ tl::unexpected<Error> system_error(const std::filesystem::path& path, std::strin
 
 std::int64_t byte_size(const TensorSpec& spec) { return spec.shape.elements() * size_of(spec.type); }
 
-bool official_order(const TensorSpec& a, const TensorSpec& b) {
-  const int rank_a = type_rank(a.type);
-  const int rank_b = type_rank(b.type);
-  return std::tie(rank_a, a.name) < std::tie(rank_b, b.name);
+bool official_order(DType type_a, std::string_view name_a, DType type_b, std::string_view name_b) {
+  const int rank_a = type_rank(type_a);
+  const int rank_b = type_rank(type_b);
+  return rank_a != rank_b ? rank_a < rank_b : name_a < name_b;
 }
 
 std::string safetensors_header(std::span<const TensorSpec> specs) {
@@ -138,15 +137,13 @@ Status SafetensorsWriter::finish() {
 }
 
 Status write_safetensors(const std::filesystem::path& path, std::vector<NamedTensor> tensors) {
-  const auto spec_of = [](const NamedTensor& named) {
-    return TensorSpec{named.name, named.tensor.type, named.tensor.shape};
-  };
-  std::sort(tensors.begin(), tensors.end(),
-            [&](const NamedTensor& a, const NamedTensor& b) { return official_order(spec_of(a), spec_of(b)); });
+  std::sort(tensors.begin(), tensors.end(), [](const NamedTensor& a, const NamedTensor& b) {
+    return official_order(a.tensor.type, a.name, b.tensor.type, b.name);
+  });
   std::vector<TensorSpec> specs;
   specs.reserve(tensors.size());
   for (const NamedTensor& named : tensors) {
-    specs.push_back(spec_of(named));
+    specs.push_back({named.name, named.tensor.type, named.tensor.shape});
     if (named.tensor.bytes != byte_size(specs.back())) {
       return fail(ErrorCode::kInvalidArgument,
                   fmt::format("{}: tensor '{}' has {} bytes, its type and shape need {}", path.string(), named.name,

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -22,7 +23,7 @@ struct TensorSpec {
 [[nodiscard]] std::int64_t byte_size(const TensorSpec& spec);
 
 /// Order of the official shards: by type (I64, I32, F64, F32, BF16, F8_E8M0, F8_E4M3, I8), then by name as bytes.
-[[nodiscard]] bool official_order(const TensorSpec& a, const TensorSpec& b);
+[[nodiscard]] bool official_order(DType type_a, std::string_view name_a, DType type_b, std::string_view name_b);
 
 /// The bytes in front of the data, in the form of the official shards: length, compact JSON without metadata, padded
 /// with spaces to a multiple of 8.

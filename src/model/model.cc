@@ -2,7 +2,10 @@
 
 #include <fmt/core.h>
 
+#include <utility>
+
 #include "model/rope_frequencies.h"
+#include "model/tensor_check.h"
 
 namespace hadal::model {
 namespace {
@@ -33,10 +36,9 @@ Result<std::unique_ptr<Model>> Model::load(ops::Backend& backend, const formats:
   model->backend_ = &backend;
   model->config_ = config;
   model->profile_ = profile;
-  DrafterShape drafter;
-  if (source.contains("mtp.0.e_proj.weight")) drafter = {.kind = DrafterKind::kMtp, .stages = 1};
-  if (source.contains("mtp.0.main_proj.weight")) drafter = {.kind = DrafterKind::kDSpark, .stages = 3};
-  HADAL_ASSIGN(model->weights_, ModelWeights::load(source, config, drafter, backend));
+  HADAL_ASSIGN(TensorCheck check, check_tensors(config, source));
+  model->warnings_ = std::move(check.warnings);
+  HADAL_ASSIGN(model->weights_, ModelWeights::load(source, config, check.drafter, backend));
 
   const std::vector<float> main = rope_frequencies(config.qk_rope_head_dim, config.rope_theta);
   const std::vector<float> compress =
