@@ -50,6 +50,14 @@ class OpTable {
     return nullptr;
   }
 
+  /// Calls visit(entry) for every registered implementation of `Op`, in the order of registration.
+  template <class Op>
+  void for_each(auto&& visit) const {
+    const std::size_t index = index_of<Op>();
+    if (entries_.size() <= index) return;
+    for (const std::any& erased : entries_[index]) visit(*std::any_cast<OpEntry<Op>>(&erased));
+  }
+
  private:
   static std::size_t next_index();
   template <class Op>
