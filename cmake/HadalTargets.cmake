@@ -13,6 +13,10 @@ function(hadal_library name)
   target_link_libraries(hadal_${name} PUBLIC hadal_flags ${ARG_USES})
 endfunction()
 
+# All programs of a sanitizer's subset, so that its build makes nothing else.
+add_custom_target(asan_tests)
+add_custom_target(tsan_tests)
+
 # hadal_test(<name> SOURCES <files> USES <libraries> [LABELS <labels>] [TIMEOUT <seconds>]): one test program, one ctest entry.
 # Labels: fast (the default), slow (not part of `make test`), golden, asan (part of the sanitizer runs), tsan, e2e.
 function(hadal_test name)
@@ -28,5 +32,10 @@ function(hadal_test name)
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()
+  foreach(sanitizer asan tsan)
+    if(sanitizer IN_LIST ARG_LABELS)
+      add_dependencies(${sanitizer}_tests ${name})
+    endif()
+  endforeach()
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
 endfunction()

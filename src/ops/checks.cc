@@ -44,7 +44,7 @@ bool overlap(const TensorView& a, const TensorView& b) {
   const Rows rows_b = rows_of(b);
   const std::byte* end_a = a.bytes() + (a.extent(0) - 1) * rows_a.pitch + rows_a.width;
   const std::byte* end_b = b.bytes() + (b.extent(0) - 1) * rows_b.pitch + rows_b.width;
-  constexpr std::less<> before;  // a total order also over pointers into different objects
+  const std::less<> before;  // a total order also over pointers into different objects
   if (!before(a.bytes(), end_b) || !before(b.bytes(), end_a)) return false;
   // Columns of one matrix: the spans cross, the rows do not. A single row fits any pitch.
   if (rows_a.pitch != rows_b.pitch && a.extent(0) != 1 && b.extent(0) != 1) return true;
