@@ -3,6 +3,9 @@ add_library(hadal_flags INTERFACE)
 target_compile_features(hadal_flags INTERFACE cxx_std_20)
 target_compile_options(hadal_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow -Werror -ffp-contract=off)
 target_include_directories(hadal_flags INTERFACE "${CMAKE_SOURCE_DIR}/src")
+if(HADAL_FUZZ)
+  target_compile_options(hadal_flags INTERFACE -fsanitize=fuzzer-no-link)  # coverage of the code under test
+endif()
 set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
@@ -13,9 +16,10 @@ function(hadal_library name)
   target_link_libraries(hadal_${name} PUBLIC hadal_flags ${ARG_USES})
 endfunction()
 
-# All programs of a sanitizer's subset, so that its build makes nothing else.
+# All programs of a sanitizer's subset, and all fuzzers, so that their builds make nothing else.
 add_custom_target(asan_tests)
 add_custom_target(tsan_tests)
+add_custom_target(fuzzers)
 
 # hadal_test(<name> SOURCES <files> USES <libraries> [LABELS <labels>] [TIMEOUT <seconds>]): one test program, one ctest entry.
 # Labels: fast (the default), slow (not part of `make test`), golden, asan (part of the sanitizer runs), tsan, e2e.
@@ -38,4 +42,22 @@ function(hadal_test name)
     endif()
   endforeach()
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+endfunction()
+
+# hadal_fuzzer(<name> USES <libraries>): the target of fuzz/<name>_fuzzer.cc. With HADAL_FUZZ a libFuzzer program
+# <name>_fuzzer; else a test <name>_corpus that replays fuzz/corpus/<name>, where every input that ever failed lies.
+function(hadal_fuzzer name)
+  cmake_parse_arguments(ARG "" "" "USES" ${ARGN})
+  if(HADAL_FUZZ)
+    add_executable(${name}_fuzzer ${name}_fuzzer.cc)
+    target_link_libraries(${name}_fuzzer PRIVATE hadal_flags ${ARG_USES})
+    target_link_options(${name}_fuzzer PRIVATE -fsanitize=fuzzer)
+    add_dependencies(fuzzers ${name}_fuzzer)
+  else()
+    add_executable(${name}_corpus ${name}_fuzzer.cc replay.cc)
+    target_link_libraries(${name}_corpus PRIVATE hadal_flags ${ARG_USES})
+    add_test(NAME ${name}_corpus COMMAND ${name}_corpus "${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name}")
+    set_tests_properties(${name}_corpus PROPERTIES LABELS "fast;asan" TIMEOUT 60)
+    add_dependencies(asan_tests ${name}_corpus)
+  endif()
 endfunction()
