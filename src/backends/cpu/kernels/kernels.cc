@@ -28,7 +28,8 @@ KernelTable make_avx2() {
 KernelTable make_avx512() {
   KernelTable table;
   table.isa = "avx512";
-  add_linear_avx512(table);
+  add_linear_bf16_avx512(table);
+  add_linear_f32_avx512(table);
   return table;
 }
 #elif defined(__aarch64__)

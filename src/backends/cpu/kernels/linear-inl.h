@@ -3,15 +3,17 @@
 //
 // One order of sums per decoder: lanes along K, one accumulator an output, K ascending a register at a time, one tree
 // over the lanes at the end. F32 block scales: the sum over 128 columns, then one multiply-add onto the accumulator.
-// Two paths with this order: few_rows() decodes weights in registers; tile() reads weights and activations that were
+// Two paths with this order: direct() decodes weights in registers; tile() reads weights and activations that were
 // decoded and packed into scratch, so that many rows share one decoding.
 
-constexpr std::int64_t kSegment = 128;           // columns between two looks at the scales
-constexpr int kWeightRows = 4;                   // weight rows of a register tile
-constexpr int kFewRows = 4;                      // up to this many activation rows weights are decoded in registers
-constexpr std::int64_t kTileBytes = 192 << 10;   // decoded weights: a part of L2 that leaves room for activations
-constexpr std::int64_t kPanelBytes = 512 << 10;  // packed activations: the other part
-constexpr std::int64_t kPad = 64;                // bytes; breaks strides of a power of two, which share cache sets
+constexpr std::int64_t kSegment = 128;            // columns between two looks at the scales
+constexpr int kWeightRows = 4;                    // weight rows of a register tile
+constexpr int kDirectRows = 16;                   // up to this many activation rows weights are decoded in registers
+constexpr std::int64_t kTileBytes = 192 << 10;    // decoded weights: stay in L2 for all blocks of activations
+constexpr std::int64_t kPanelBytes = 2048 << 10;  // packed activations: read once a tile, a block of them from L1
+constexpr std::int64_t kMaxTileRows = 64;
+constexpr std::int64_t kChunkBytes = 2048;  // of each packed row: 6 activation and 4 weight rows of it stay in L1
+constexpr std::int64_t kPad = 64;           // bytes; breaks strides of a power of two, which share cache sets
 
 HADAL_INLINE constexpr std::int64_t min64(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 HADAL_INLINE constexpr std::int64_t max64(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
@@ -67,7 +69,9 @@ struct F32Dot {
 /// Weights decoded to f32.
 template <class V, WeightFormat kFormat>
 struct F32Decoder : F32Dot<V> {
+  using Dot = F32Dot<V>;
   static constexpr int kOneRow = V::kOneRow;
+  static constexpr int kDirectColumns = V::kTileColumns < 4 ? V::kTileColumns : 4;
   using Reg = typename V::Reg;
   static constexpr int kRegs = 1;  // registers that one decode() fills
   static constexpr int kScaleRows = kFormat == WeightFormat::kE2m1E8m0 ? 1 : 128;
@@ -121,8 +125,8 @@ struct F32Decoder : F32Dot<V> {
 
 template <class D, int R, int C>
 HADAL_INLINE void write_sums(const typename D::Acc (&acc)[R][C], std::int64_t valid, float* y, std::int64_t y_stride) {
-  unroll<C>([&](auto c) {
-    unroll<R / 4>([&](auto group) {
+  unroll<C>([&](auto c) HADAL_INLINE_LAMBDA {
+    unroll<R / 4>([&](auto group) HADAL_INLINE_LAMBDA {
       constexpr int r = group.value * 4;
       float* out = y + c.value * y_stride + r;
       if (valid >= r + 4) {
@@ -144,38 +148,30 @@ HADAL_INLINE float load_scale(const std::uint8_t* scales, std::int64_t block) {
 
 /// acc[r][c] += sum over the segment, columns [column, column + n) with n <= 128.
 template <class D, bool kWhole, int R, int C, class X>
-HADAL_INLINE void few_rows_segment(const typename D::Segment& segment, const Rows<R>& rows, const X* x,
-                                   std::int64_t x_stride, std::int64_t column, std::int64_t n,
-                                   typename D::Acc (&acc)[R][C]) {
+HADAL_INLINE void direct_segment(const typename D::Segment& segment, const Rows<R>& rows, const X* x,
+                                 std::int64_t x_stride, std::int64_t column, std::int64_t n,
+                                 typename D::Acc (&acc)[R][C]) {
   constexpr int kBlock = D::kRegs * D::kStep;
+#pragma GCC unroll 2
   for (std::int64_t i = 0; i < (kWhole ? kSegment : n); i += kBlock) {
     const std::int64_t rest = n - i;
-    typename D::Reg xs[C][D::kRegs];
-    unroll<C>([&](auto c) {
-      unroll<D::kRegs>([&](auto v) {
-        const X* p = x + c.value * x_stride + column + i + v.value * D::kStep;
-        if constexpr (kWhole) {
-          xs[c.value][v.value] = D::load_x(p);
-        } else {
-          const std::int64_t valid = min64(rest - v.value * D::kStep, D::kStep);
-          xs[c.value][v.value] = D::load_x_n(p, max64(valid, 0));
-        }
-      });
-    });
-    unroll<R>([&](auto r) {
-      typename D::Reg ws[D::kRegs];
+    typename D::Reg ws[R][D::kRegs];
+    unroll<R>([&](auto r) HADAL_INLINE_LAMBDA {
       if (kWhole || rest >= kBlock) {
-        D::decode(segment, rows, r.value, column + i, ws);
+        D::decode(segment, rows, r.value, column + i, ws[r.value]);
       } else {
-        D::decode_n(segment, rows, r.value, column + i, rest, ws);
+        D::decode_n(segment, rows, r.value, column + i, rest, ws[r.value]);
       }
-      unroll<D::kRegs>([&](auto v) {
-        // A register that lies wholly beyond K is no step of the canonical order.
-        if (kWhole || v.value == 0 || rest > v.value * D::kStep) {
-          unroll<C>([&](auto c) {
-            acc[r.value][c.value] = D::mul_add(acc[r.value][c.value], ws[v.value], xs[c.value][v.value]);
-          });
-        }
+    });
+    unroll<D::kRegs>([&](auto v) HADAL_INLINE_LAMBDA {
+      const std::int64_t valid = rest - v.value * D::kStep;
+      if (!kWhole && valid <= 0) return;  // a register wholly beyond K is no step of the canonical order
+      unroll<C>([&](auto c) HADAL_INLINE_LAMBDA {
+        const X* p = x + c.value * x_stride + column + i + v.value * D::kStep;
+        const typename D::Reg xc = kWhole ? D::load_x(p) : D::load_x_n(p, min64(valid, D::kStep));
+        unroll<R>([&](auto r) HADAL_INLINE_LAMBDA {
+          acc[r.value][c.value] = D::mul_add(acc[r.value][c.value], ws[r.value][v.value], xc);
+        });
       });
     });
   }
@@ -183,33 +179,38 @@ HADAL_INLINE void few_rows_segment(const typename D::Segment& segment, const Row
 
 /// y[c][0 .. valid) for C activation rows and R weight rows from n on, which share one row of 128x128 scales.
 template <class D, int R, int C, class X>
-void few_rows(const X* x, std::int64_t x_stride, const MatrixRef& w, std::int64_t n, std::int64_t valid, float* y,
-              std::int64_t y_stride) {
+void direct(const X* x, std::int64_t x_stride, const MatrixRef& w, std::int64_t n, std::int64_t valid, float* y,
+            std::int64_t y_stride) {
   const Rows<R> rows(w, n, valid, D::kScaleRows);
   typename D::Acc acc[R][C];
-  unroll<R>([&](auto r) { unroll<C>([&](auto c) { acc[r.value][c.value] = V::zero(); }); });
+  unroll<R>([&](auto r) HADAL_INLINE_LAMBDA {
+    unroll<C>([&](auto c) HADAL_INLINE_LAMBDA { acc[r.value][c.value] = V::zero(); });
+  });
   const auto add_segment = [&](auto whole, std::int64_t index, std::int64_t columns) HADAL_INLINE_LAMBDA {
     constexpr bool kWhole = whole.value != 0;
     const typename D::Segment segment(rows, index);
     if constexpr (D::kBlockScaled) {
       typename D::Acc sums[R][C];
-      unroll<R>([&](auto r) { unroll<C>([&](auto c) { sums[r.value][c.value] = V::zero(); }); });
-      few_rows_segment<D, kWhole>(segment, rows, x, x_stride, index * kSegment, columns, sums);
+      unroll<R>([&](auto r) HADAL_INLINE_LAMBDA {
+        unroll<C>([&](auto c) HADAL_INLINE_LAMBDA { sums[r.value][c.value] = V::zero(); });
+      });
+      direct_segment<D, kWhole>(segment, rows, x, x_stride, index * kSegment, columns, sums);
       const auto scale = V::set1(load_scale(rows.scales[0], index));
-      unroll<R>([&](auto r) {
-        unroll<C>(
-            [&](auto c) { acc[r.value][c.value] = V::fma(sums[r.value][c.value], scale, acc[r.value][c.value]); });
+      unroll<R>([&](auto r) HADAL_INLINE_LAMBDA {
+        unroll<C>([&](auto c) HADAL_INLINE_LAMBDA {
+          acc[r.value][c.value] = V::fma(sums[r.value][c.value], scale, acc[r.value][c.value]);
+        });
       });
     } else {
-      few_rows_segment<D, kWhole>(segment, rows, x, x_stride, index * kSegment, columns, acc);
+      direct_segment<D, kWhole>(segment, rows, x, x_stride, index * kSegment, columns, acc);
     }
   };
   const std::int64_t whole = w.k / kSegment;
   constexpr std::int64_t kLines = (kSegment * D::kColumnBytes2 / 2 + 63) / 64;
   for (std::int64_t index = 0; index < whole; ++index) {
-    unroll<R>([&](auto r) {
+    unroll<R>([&](auto r) HADAL_INLINE_LAMBDA {
       const std::uint8_t* next = rows.codes[r.value] + rows.ahead + index * (kSegment * D::kColumnBytes2 / 2);
-      unroll<kLines>([&](auto line) { __builtin_prefetch(next + line.value * 64); });
+      unroll<kLines>([&](auto line) HADAL_INLINE_LAMBDA { __builtin_prefetch(next + line.value * 64); });
     });
     add_segment(Int<1>{}, index, kSegment);
   }
@@ -227,6 +228,7 @@ void decode_rows(const MatrixRef& w, std::int64_t n, std::int64_t count, typenam
     for (std::int64_t column = 0; column < w.k; column += kSegment) {
       const typename D::Segment segment(rows, column / kSegment);
       const std::int64_t end = min64(column + kSegment, w.k);
+#pragma GCC unroll 4
       for (std::int64_t i = column; i < end; i += kBlock) {
         typename D::Reg ws[D::kRegs];
         if (end - i >= kBlock) {
@@ -234,7 +236,8 @@ void decode_rows(const MatrixRef& w, std::int64_t n, std::int64_t count, typenam
         } else {
           D::decode_n(segment, rows, 0, i, end - i, ws);
         }
-        unroll<D::kRegs>([&](auto v) { D::store_packed(to + i + v.value * D::kStep, ws[v.value]); });
+        unroll<D::kRegs>([&](auto v)
+                             HADAL_INLINE_LAMBDA { D::store_packed(to + i + v.value * D::kStep, ws[v.value]); });
       }
     }
   }
@@ -253,91 +256,181 @@ void pack_rows(const X* x, std::int64_t x_stride, std::int64_t rows, std::int64_
   }
 }
 
-/// y[c][0 .. valid) for C packed activation rows and four packed weight rows, whose F32 block scales, if any, are
-/// scales[r].
-template <class D, int C>
-void tile(const typename D::Packed* w, std::int64_t w_stride, const std::uint8_t* const* scales,
-          const typename D::Packed* x, std::int64_t x_stride, std::int64_t k, std::int64_t valid, float* y,
-          std::int64_t y_stride) {
-  typename D::Acc acc[kWeightRows][C];
-  unroll<kWeightRows>([&](auto r) { unroll<C>([&](auto c) { acc[r.value][c.value] = V::zero(); }); });
+/// Chunk [0, k) of the columns for C packed activation rows and four packed weight rows. `carry` holds the accumulators
+/// between the chunks; the first starts from zero, the last writes y[c][0 .. valid). F32 block scales, if any, are
+/// scales[r], from this chunk's first block on.
+template <class Dot, bool kBlockScaled, int C>
+void tile(const typename Dot::Packed* w, std::int64_t w_stride, const std::uint8_t* const* scales,
+          const typename Dot::Packed* x, std::int64_t x_stride, std::int64_t k, bool first, bool last, float* carry,
+          std::int64_t valid, float* y, std::int64_t y_stride) {
+  typename Dot::Acc acc[kWeightRows][C];
+  if (first) {
+    unroll<kWeightRows>([&](auto r) HADAL_INLINE_LAMBDA {
+      unroll<C>([&](auto c) HADAL_INLINE_LAMBDA { acc[r.value][c.value] = V::zero(); });
+    });
+  } else {
+    unroll<kWeightRows>([&](auto r) HADAL_INLINE_LAMBDA {
+      unroll<C>([&](auto c) HADAL_INLINE_LAMBDA {
+        acc[r.value][c.value] = V::load(carry + (r.value * C + c.value) * V::kLanes);
+      });
+    });
+  }
   const auto add = [&](std::int64_t begin, std::int64_t end, auto& sums) HADAL_INLINE_LAMBDA {
-    for (std::int64_t i = begin; i < end; i += D::kStep) {
-      typename D::Reg ws[kWeightRows];
-      unroll<kWeightRows>([&](auto r) { ws[r.value] = D::load_packed(w + r.value * w_stride + i); });
-      unroll<C>([&](auto c) {
-        const typename D::Reg xc = D::load_packed(x + c.value * x_stride + i);
-        unroll<kWeightRows>(
-            [&](auto r) { sums[r.value][c.value] = D::mul_add(sums[r.value][c.value], ws[r.value], xc); });
+    for (std::int64_t i = begin; i < end; i += Dot::kStep) {
+      typename Dot::Reg ws[kWeightRows];
+      unroll<kWeightRows>([&](auto r)
+                              HADAL_INLINE_LAMBDA { ws[r.value] = Dot::load_packed(w + r.value * w_stride + i); });
+      unroll<C>([&](auto c) HADAL_INLINE_LAMBDA {
+        const typename Dot::Reg xc = Dot::load_packed(x + c.value * x_stride + i);
+        unroll<kWeightRows>([&](auto r) HADAL_INLINE_LAMBDA {
+          sums[r.value][c.value] = Dot::mul_add(sums[r.value][c.value], ws[r.value], xc);
+        });
       });
     }
   };
-  if constexpr (D::kBlockScaled) {
+  if constexpr (kBlockScaled) {
     for (std::int64_t begin = 0; begin < k; begin += kSegment) {
-      typename D::Acc sums[kWeightRows][C];
-      unroll<kWeightRows>([&](auto r) { unroll<C>([&](auto c) { sums[r.value][c.value] = V::zero(); }); });
+      typename Dot::Acc sums[kWeightRows][C];
+      unroll<kWeightRows>([&](auto r) HADAL_INLINE_LAMBDA {
+        unroll<C>([&](auto c) HADAL_INLINE_LAMBDA { sums[r.value][c.value] = V::zero(); });
+      });
       add(begin, min64(begin + kSegment, k), sums);
-      unroll<kWeightRows>([&](auto r) {
+      unroll<kWeightRows>([&](auto r) HADAL_INLINE_LAMBDA {
         const auto scale = V::set1(load_scale(scales[r.value], begin / kSegment));
-        unroll<C>(
-            [&](auto c) { acc[r.value][c.value] = V::fma(sums[r.value][c.value], scale, acc[r.value][c.value]); });
+        unroll<C>([&](auto c) HADAL_INLINE_LAMBDA {
+          acc[r.value][c.value] = V::fma(sums[r.value][c.value], scale, acc[r.value][c.value]);
+        });
       });
     }
   } else {
     add(0, k, acc);
   }
-  write_sums<D>(acc, valid, y, y_stride);
+  if (last) return write_sums<Dot>(acc, valid, y, y_stride);
+  unroll<kWeightRows>([&](auto r) HADAL_INLINE_LAMBDA {
+    unroll<C>([&](auto c) HADAL_INLINE_LAMBDA {
+      V::store(carry + (r.value * C + c.value) * V::kLanes, acc[r.value][c.value]);
+    });
+  });
 }
 
-template <class D, int C = V::kTileColumns>
-HADAL_INLINE void tile_of(int columns, const typename D::Packed* w, std::int64_t w_stride,
-                          const std::uint8_t* const* scales, const typename D::Packed* x, std::int64_t x_stride,
-                          std::int64_t k, std::int64_t valid, float* y, std::int64_t y_stride) {
+template <class Dot, bool kBlockScaled, int C, class... Args>
+HADAL_INLINE void tile_of(int columns, Args... args) {
   if constexpr (C > 0) {
-    if (columns == C) return tile<D, C>(w, w_stride, scales, x, x_stride, k, valid, y, y_stride);
-    tile_of<D, C - 1>(columns, w, w_stride, scales, x, x_stride, k, valid, y, y_stride);
+    if (columns == C) return tile<Dot, kBlockScaled, C>(args...);
+    tile_of<Dot, kBlockScaled, C - 1>(columns, args...);
   }
 }
 
-/// Elements between packed rows.
+/// How a product with packed operands is cut up, and where its parts lie in scratch.
 template <class D>
-HADAL_INLINE std::int64_t packed_stride(std::int64_t k) {
-  constexpr std::int64_t kElement = sizeof(typename D::Packed);
-  return round_up(round_up(k, D::kStep), 64 / kElement) + kPad / kElement;
-}
+struct Plan {
+  using Packed = typename D::Packed;
+  static constexpr std::int64_t kElement = sizeof(Packed);
+  static constexpr std::int64_t kChunk = kChunkBytes / kElement;  // columns; whole segments
+  static_assert(kChunk % kSegment == 0);
+  static constexpr std::int64_t kCarry = kWeightRows * V::kTileColumns * V::kLanes;  // floats of one tile
+
+  std::int64_t stride;      // elements between packed rows
+  std::int64_t tile_rows;   // weight rows decoded at once
+  std::int64_t panel_rows;  // activation rows packed at once
+  std::int64_t weights_bytes;
+  std::int64_t panel_bytes;
+  static constexpr std::int64_t kCarryBytes =
+      kMaxTileRows / kWeightRows * kCarry * static_cast<std::int64_t>(sizeof(float));
+
+  explicit Plan(std::int64_t k) : stride(round_up(round_up(k, D::kStep), 64 / kElement) + kPad / kElement) {
+    const std::int64_t row_bytes = stride * kElement;
+    tile_rows = min64(max64(kTileBytes / row_bytes / kWeightRows, 1) * kWeightRows, kMaxTileRows);
+    panel_rows = max64(kPanelBytes / row_bytes / V::kTileColumns, 1) * V::kTileColumns;
+    weights_bytes = tile_rows * row_bytes;
+    panel_bytes = panel_rows * row_bytes;
+  }
+};
 
 inline std::int64_t linear_scratch_bytes(std::int64_t k) {
-  const std::int64_t row = packed_stride<F32Dot<V>>(k) * static_cast<std::int64_t>(sizeof(float));
-  return max64(kTileBytes, kWeightRows * row) + max64(kPanelBytes, V::kTileColumns * row);
+  using F32Plan = Plan<F32Dot<V>>;  // wider rows than bf16's
+  const F32Plan plan(k);
+  return max64(kTileBytes, plan.weights_bytes) + max64(kPanelBytes, plan.panel_bytes) + F32Plan::kCarryBytes;
+}
+
+/// Asks for the codes of the weight tile after this one, a part at each call of step(), so that decoding it finds them
+/// in cache.
+class NextTile {
+ public:
+  NextTile(const MatrixRef& w, std::int64_t n, std::int64_t n_end, std::int64_t tile_rows, std::int64_t steps) {
+    const std::int64_t rows = max64(min64(tile_rows, n_end - n), 0);
+    next_ = static_cast<const std::uint8_t*>(w.codes) + n * w.row_bytes;
+    end_ = next_ + rows * w.row_bytes;
+    part_ = round_up((end_ - next_) / steps + 1, 64);
+  }
+  HADAL_INLINE void step() {
+    const std::uint8_t* to = end_ - next_ < part_ ? end_ : next_ + part_;
+    for (; next_ < to; next_ += 64) __builtin_prefetch(next_, 0, 2);
+  }
+
+ private:
+  const std::uint8_t* next_;
+  const std::uint8_t* end_;
+  std::int64_t part_;
+};
+
+/// Products of one packed panel with one decoded tile of weights.
+template <class D>
+void panel_times_tile(const Plan<D>& plan, const typename D::Packed* weights, const typename D::Packed* panel,
+                      float* carry, std::int64_t count, const MatrixRef& w, std::int64_t n, std::int64_t n_end,
+                      float* y, std::int64_t y_stride) {
+  const std::int64_t outputs = min64(plan.tile_rows, n_end - n);
+  const std::int64_t blocks = (count + V::kTileColumns - 1) / V::kTileColumns;  // of nearly equal size
+  const std::int64_t chunks = (w.k + Plan<D>::kChunk - 1) / Plan<D>::kChunk;
+  NextTile next_tile(w, n + outputs, n_end, plan.tile_rows, blocks * chunks * ((outputs + 3) / kWeightRows));
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    const std::int64_t begin = count * block / blocks;
+    const int columns = static_cast<int>(count * (block + 1) / blocks - begin);
+    for (std::int64_t from = 0; from < w.k; from += Plan<D>::kChunk) {
+      const std::int64_t width = min64(Plan<D>::kChunk, w.k - from);
+      for (std::int64_t sub = 0; sub < outputs; sub += kWeightRows) {
+        next_tile.step();
+        const std::int64_t valid = min64(kWeightRows, outputs - sub);
+        const std::uint8_t* scales[kWeightRows] = {};
+        if constexpr (D::kBlockScaled) {
+          const Rows<kWeightRows> in_place(w, n + sub, valid, D::kScaleRows);
+          for (int r = 0; r < kWeightRows; ++r) scales[r] = in_place.scales[r] + from / kSegment * 4;
+        }
+        tile_of<typename D::Dot, D::kBlockScaled, V::kTileColumns>(
+            columns, weights + sub * plan.stride + from, plan.stride, scales, panel + begin * plan.stride + from,
+            plan.stride, width, from == 0, from + width == w.k, carry + sub / kWeightRows * Plan<D>::kCarry, valid,
+            y + begin * y_stride + n + sub, y_stride);
+      }
+    }
+  }
 }
 
 template <class D, class X>
 void many_rows(const X* x, std::int64_t x_stride, std::int64_t rows, const MatrixRef& w, std::int64_t n_begin,
                std::int64_t n_end, float* y, std::int64_t y_stride, std::byte* scratch) {
   using Packed = typename D::Packed;
-  const std::int64_t stride = packed_stride<D>(w.k);
-  const std::int64_t row_bytes = stride * static_cast<std::int64_t>(sizeof(Packed));
-  const std::int64_t tile_rows = max64(kTileBytes / row_bytes / kWeightRows, 1) * kWeightRows;
-  const std::int64_t panel_rows = max64(kPanelBytes / row_bytes / V::kTileColumns, 1) * V::kTileColumns;
+  const Plan<D> plan(w.k);
   auto* const weights = reinterpret_cast<Packed*>(scratch);
-  auto* const panel = reinterpret_cast<Packed*>(scratch + max64(kTileBytes, kWeightRows * row_bytes));
-  for (std::int64_t first = 0; first < rows; first += panel_rows) {
-    const std::int64_t count = min64(panel_rows, rows - first);
-    const std::int64_t blocks = (count + V::kTileColumns - 1) / V::kTileColumns;  // of nearly equal size
-    pack_rows<D>(x + first * x_stride, x_stride, count, w.k, panel, stride);
-    for (std::int64_t n = n_begin; n < n_end; n += tile_rows) {
-      const std::int64_t outputs = min64(tile_rows, n_end - n);
-      decode_rows<D>(w, n, outputs, weights, stride);
-      for (std::int64_t block = 0; block < blocks; ++block) {
-        const std::int64_t begin = count * block / blocks;
-        const int columns = static_cast<int>(count * (block + 1) / blocks - begin);
-        for (std::int64_t sub = 0; sub < outputs; sub += kWeightRows) {
-          const std::int64_t valid = min64(kWeightRows, outputs - sub);
-          const Rows<kWeightRows> in_place(w, n + sub, valid, D::kScaleRows);  // for its scales
-          tile_of<D>(columns, weights + sub * stride, stride, in_place.scales, panel + begin * stride, stride, w.k,
-                     valid, y + (first + begin) * y_stride + n + sub, y_stride);
-        }
-      }
+  auto* const panel = reinterpret_cast<Packed*>(scratch + plan.weights_bytes);
+  auto* const carry = reinterpret_cast<float*>(scratch + plan.weights_bytes + plan.panel_bytes);
+  for (std::int64_t first = 0; first < rows; first += plan.panel_rows) {
+    const std::int64_t count = min64(plan.panel_rows, rows - first);
+    pack_rows<D>(x + first * x_stride, x_stride, count, w.k, panel, plan.stride);
+    for (std::int64_t n = n_begin; n < n_end; n += plan.tile_rows) {
+      decode_rows<D>(w, n, min64(plan.tile_rows, n_end - n), weights, plan.stride);
+      panel_times_tile<D>(plan, weights, panel, carry, count, w, n, n_end, y + first * y_stride, y_stride);
+    }
+  }
+}
+
+template <class D, int C, class X>
+HADAL_INLINE void direct_of(int columns, const X* x, std::int64_t x_stride, const MatrixRef& w, std::int64_t n,
+                            std::int64_t valid, float* y, std::int64_t y_stride) {
+  if constexpr (C > 0) {
+    if (columns == C) {
+      direct<D, C == 1 ? D::kOneRow : kWeightRows, C>(x, x_stride, w, n, valid, y, y_stride);
+    } else {
+      direct_of<D, C - 1>(columns, x, x_stride, w, n, valid, y, y_stride);
     }
   }
 }
@@ -345,27 +438,17 @@ void many_rows(const X* x, std::int64_t x_stride, std::int64_t rows, const Matri
 template <class D, class X>
 void multiply_as(const X* x, std::int64_t x_stride, std::int64_t rows, const MatrixRef& w, std::int64_t n_begin,
                  std::int64_t n_end, float* y, std::int64_t y_stride, std::byte* scratch) {
-  if (rows > kFewRows) return many_rows<D>(x, x_stride, rows, w, n_begin, n_end, y, y_stride, scratch);
-  constexpr int kOneRow = D::kOneRow;
-  const int group = rows == 1 ? kOneRow : kWeightRows;
+  if (rows > kDirectRows) return many_rows<D>(x, x_stride, rows, w, n_begin, n_end, y, y_stride, scratch);
+  const std::int64_t blocks = (rows + D::kDirectColumns - 1) / D::kDirectColumns;  // of nearly equal size
+  const std::int64_t group = rows == 1 ? D::kOneRow : kWeightRows;
   for (std::int64_t n = n_begin; n < n_end;) {
     std::int64_t valid = min64(group, n_end - n);
     if constexpr (D::kScaleRows > 1) valid = min64(valid, D::kScaleRows - n % D::kScaleRows);
-    switch (rows) {
-      case 1:
-        few_rows<D, kOneRow, 1>(x, x_stride, w, n, valid, y + n, y_stride);
-        break;
-      case 2:
-        few_rows<D, kWeightRows, 2>(x, x_stride, w, n, valid, y + n, y_stride);
-        break;
-      case 3:
-        few_rows<D, kWeightRows, 3>(x, x_stride, w, n, valid, y + n, y_stride);
-        break;
-      case 4:
-        few_rows<D, kWeightRows, 4>(x, x_stride, w, n, valid, y + n, y_stride);
-        break;
-      default:
-        break;
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      const std::int64_t begin = rows * block / blocks;
+      const int columns = static_cast<int>(rows * (block + 1) / blocks - begin);
+      direct_of<D, D::kDirectColumns>(columns, x + begin * x_stride, x_stride, w, n, valid, y + begin * y_stride + n,
+                                      y_stride);
     }
     n += valid;
   }

@@ -20,6 +20,7 @@ namespace {
 /// vdpbf16ps: 32 products a register, summed in pairs, the pair added to one of 16 f32 lanes. Subnormal inputs count as
 /// zero, subnormal results become zero.
 struct Bf16Dot {
+  using Dot = Bf16Dot;
   using Reg = __m512i;
   using Acc = __m512;
   using Packed = std::uint16_t;
@@ -47,6 +48,7 @@ struct Bf16Decoder<WeightFormat::kBf16> : Bf16Dot {
   static constexpr int kRegs = 1;
   static constexpr int kScaleRows = 128;
   static constexpr int kOneRow = 8;
+  static constexpr int kDirectColumns = 6;
   static constexpr bool kBlockScaled = false;
   static constexpr int kColumnBytes2 = 4;
   struct Segment {
@@ -70,6 +72,7 @@ struct E4m3Decoder : Bf16Dot {
   static constexpr int kRegs = 2;
   static constexpr int kScaleRows = 128;
   static constexpr int kOneRow = 4;
+  static constexpr int kDirectColumns = 4;  // more would spill: 8 weight and 4 table registers
   static constexpr bool kBlockScaled = kF32Scales;
   static constexpr int kColumnBytes2 = 2;
   struct Segment {
@@ -117,6 +120,7 @@ struct Bf16Decoder<WeightFormat::kE2m1E8m0> : Bf16Dot {
   static constexpr int kRegs = 1;
   static constexpr int kScaleRows = 1;
   static constexpr int kOneRow = 8;
+  static constexpr int kDirectColumns = 6;
   static constexpr bool kBlockScaled = false;
   static constexpr int kColumnBytes2 = 1;
   struct Segment {
@@ -147,11 +151,7 @@ struct Bf16Decoder<WeightFormat::kE2m1E8m0> : Bf16Dot {
 
 }  // namespace
 
-void add_linear_avx512(KernelTable& table) {
-  table.scratch_bytes = linear_scratch_bytes;
-  table.multiply_bf16 = multiply_bf16_as<Bf16Decoder>;
-  table.multiply_f32 = multiply<float, WidenedWeights>;
-}
+void add_linear_bf16_avx512(KernelTable& table) { table.multiply_bf16 = multiply_bf16_as<Bf16Decoder>; }
 
 }  // namespace hadal::cpu
 HADAL_TARGET_END
