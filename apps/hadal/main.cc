@@ -39,6 +39,8 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   Outcome outcome;
   // Commands, in the order of the help text.
+  add_inspect(app, outcome);
+  add_init(app, outcome);
   add_tokenize(app, outcome);
   add_detokenize(app, outcome);
 

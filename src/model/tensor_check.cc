@@ -48,7 +48,8 @@ class Checker {
       case TensorRole::kLinear:
       case TensorRole::kExpert:
         return check_linear(expected, problems);
-      case TensorRole::kScale:
+      case TensorRole::kFp8Scale:
+      case TensorRole::kFp4Scale:
         return;  // judged with its weight, whose type decides what it must be
     }
   }

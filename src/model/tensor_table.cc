@@ -42,10 +42,11 @@ class Builder {
     const bool fp4 = type == DType::kI8;
     tensors_.push_back({name + ".weight", type, {out, fp4 ? in / 2 : in}, part, role, shard_});
     if (fp4) {
-      tensors_.push_back({name + ".scale", DType::kE8m0, {out, in / ops::kFp4Block}, part, TensorRole::kScale, shard_});
+      tensors_.push_back(
+          {name + ".scale", DType::kE8m0, {out, in / ops::kFp4Block}, part, TensorRole::kFp4Scale, shard_});
     } else if (type == DType::kE4m3) {
       const Shape shape{blocks(out, ops::kFp8Tile), blocks(in, ops::kFp8Tile)};
-      tensors_.push_back({name + ".scale", formats_.scale, shape, part, TensorRole::kScale, shard_});
+      tensors_.push_back({name + ".scale", formats_.scale, shape, part, TensorRole::kFp8Scale, shard_});
     }
   }
 
@@ -211,7 +212,9 @@ Totals totals(const TensorTable& table, const formats::ModelConfig& config, cons
     PartTotals& sum = sums[static_cast<std::size_t>(expected.part)];
     ++sum.tensors;
     sum.bytes += shape.elements() * size_of(type);
-    if (expected.role == TensorRole::kScale || type == DType::kI64) continue;
+    sum.types |= 1U << static_cast<unsigned>(type);
+    const bool scale = expected.role == TensorRole::kFp8Scale || expected.role == TensorRole::kFp4Scale;
+    if (scale || type == DType::kI64) continue;
     sum.parameters += shape.elements() * (type == DType::kI8 ? 2 : 1);
   }
   for (PartTotals& sum : sums) sum.active_parameters = sum.parameters;
@@ -230,6 +233,7 @@ PartTotals main_model(const Totals& totals) {
     sum.bytes += totals[part].bytes;
     sum.parameters += totals[part].parameters;
     sum.active_parameters += totals[part].active_parameters;
+    sum.types |= totals[part].types;
   }
   return sum;
 }

@@ -40,10 +40,11 @@ struct WeightFormats {
 };
 
 enum class TensorRole : std::uint8_t {
-  kPlain,   // of the listed type (BF16 may also be F32), no scale
-  kLinear,  // `X.weight` [out, in]: FP8 with `X.scale`, BF16 or F32
-  kExpert,  // like kLinear, or FP4 [out, in / 2] with `X.scale` [out, in / 32]
-  kScale,   // `X.scale` of one of the two above
+  kPlain,     // of the listed type (BF16 may also be F32), no scale
+  kLinear,    // `X.weight` [out, in]: FP8 with `X.scale`, BF16 or F32
+  kExpert,    // like kLinear, or FP4 [out, in / 2] with `X.scale` [out, in / 32]
+  kFp8Scale,  // `X.scale` of FP8
+  kFp4Scale,  // `X.scale` of FP4
 };
 
 struct ExpectedTensor {
@@ -74,6 +75,7 @@ struct PartTotals {
   std::int64_t bytes = 0;
   std::int64_t parameters = 0;         // weights; scales and the table tid2eid are none
   std::int64_t active_parameters = 0;  // used for one token: one embedding row, num_experts_per_tok experts
+  std::uint32_t types = 0;             // bit i: some tensor is of the type with value i
 };
 using Totals = std::array<PartTotals, kModelParts>;  // by ModelPart
 
