@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <functional>
+#include <utility>
 
 namespace hadal::text {
 namespace {
@@ -24,10 +25,19 @@ BytePairEncoder::BytePairEncoder(const std::array<std::int32_t, 256>& byte_ids, 
     slots_[at] = {merge.left, merge.right, static_cast<std::uint32_t>(results_.size())};
     results_.push_back(merge.result);
   }
-  for (std::size_t left = 0; left < 256; ++left) {
-    for (std::size_t right = 0; right < 256; ++right) {
-      byte_ranks_[left << 8 | right] = rank(byte_ids_[left], byte_ids_[right]);
-    }
+  // Which byte an id is, so that the table of byte pairs is filled from the merges, not by 65,536 look-ups.
+  std::vector<std::pair<std::int32_t, std::size_t>> bytes;
+  for (std::size_t byte = 0; byte < byte_ids_.size(); ++byte) bytes.emplace_back(byte_ids_[byte], byte);
+  std::sort(bytes.begin(), bytes.end());
+  const auto byte_of = [&bytes](std::int32_t id) {
+    return std::lower_bound(bytes.begin(), bytes.end(), std::pair{id, std::size_t{0}});
+  };
+  for (std::size_t rank = 0; rank < merges.size(); ++rank) {
+    const auto left = byte_of(merges[rank].left);
+    const auto right = byte_of(merges[rank].right);
+    if (left == bytes.end() || left->first != merges[rank].left) continue;
+    if (right == bytes.end() || right->first != merges[rank].right) continue;
+    byte_ranks_[left->second << 8 | right->second] = static_cast<std::uint32_t>(rank);
   }
 }
 

@@ -105,7 +105,7 @@ struct Tokenizer::State {
 
   void encode_piece(std::string_view piece, PieceCache& cache, std::vector<std::int32_t>& out) const {
     if (piece.size() > PieceCache::kMaxBytes) return merge_piece(piece, out);
-    const PieceCache::Key key = PieceCache::key(piece);
+    const PieceCache::Key key = PieceCache::key(serial, piece);
     if (const auto ids = cache.find(key); !ids.empty()) {
       out.insert(out.end(), ids.begin(), ids.end());
       return;
@@ -124,7 +124,6 @@ struct Tokenizer::State {
 
   Status encode_plain(std::string_view text, std::vector<std::int32_t>& out) const {
     thread_local PieceCache cache;
-    cache.own(serial);
     return pre_tokenizer.for_each_piece(text, [&](std::string_view piece) { encode_piece(piece, cache, out); });
   }
 
@@ -161,8 +160,9 @@ struct Tokenizer::State {
 Result<std::unique_ptr<const Tokenizer::State>> Tokenizer::State::make(std::string_view json,
                                                                        std::optional<TokenizerConfig> config) {
   HADAL_ASSIGN(const TokenizerJson file, read_tokenizer_json(json));
-  HADAL_ASSIGN(Vocabulary vocabulary, Vocabulary::build(file));
-  HADAL_ASSIGN(const std::vector<Merge> merges, resolve_merges(file));
+  const TokenIndex index(file.vocab);
+  HADAL_ASSIGN(Vocabulary vocabulary, Vocabulary::build(file, index));
+  HADAL_ASSIGN(const std::vector<Merge> merges, resolve_merges(file, index));
   HADAL_ASSIGN(PreTokenizer pre_tokenizer, PreTokenizer::compile(file.split_patterns));
   BytePairEncoder bpe(vocabulary.byte_ids(), merges);
   auto state = std::make_unique<State>(State{.vocabulary = std::move(vocabulary),

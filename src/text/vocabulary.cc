@@ -3,8 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <unordered_map>
-#include <unordered_set>
+#include <optional>
 
 #include "text/added_tokens.h"
 #include "text/byte_characters.h"
@@ -12,20 +11,11 @@
 namespace hadal::text {
 namespace {
 
-using IdOfToken = std::unordered_map<std::string_view, std::int32_t>;
-
 constexpr ByteCharacters kByteCharacters;
-
-IdOfToken index_tokens(const TokenizerJson& file) {
-  IdOfToken ids;
-  ids.reserve(file.vocab.size());
-  for (const TokenizerJson::VocabEntry& entry : file.vocab) ids.emplace(entry.token, entry.id);
-  return ids;
-}
 
 }  // namespace
 
-Result<Vocabulary> Vocabulary::build(const TokenizerJson& file) {
+Result<Vocabulary> Vocabulary::build(const TokenizerJson& file, const TokenIndex& index) {
   std::int32_t highest = -1;
   for (const auto& entry : file.vocab) highest = std::max(highest, entry.id);
   for (const auto& token : file.added_tokens) highest = std::max(highest, token.id);
@@ -33,16 +23,13 @@ Result<Vocabulary> Vocabulary::build(const TokenizerJson& file) {
   const auto size = static_cast<std::size_t>(highest + 1);
   vocabulary.flags_.resize(size);
   std::vector<const std::string*> spelled(size);
-
-  std::unordered_set<std::string_view> model_tokens;
-  model_tokens.reserve(file.vocab.size());
   for (const auto& [token, id] : file.vocab) {
     const auto at = static_cast<std::size_t>(id);
     if (spelled[at] != nullptr) {
       return fail(ErrorCode::kCorrupt,
                   fmt::format("model.vocab: '{}' and '{}' have the same id {}", *spelled[at], token, id));
     }
-    if (!model_tokens.insert(token).second) {
+    if (index.id(token) != id) {
       return fail(ErrorCode::kCorrupt, fmt::format("model.vocab: the token '{}' stands twice", token));
     }
     spelled[at] = &token;
@@ -58,7 +45,7 @@ Result<Vocabulary> Vocabulary::build(const TokenizerJson& file) {
     }
     if ((vocabulary.flags_[at] & kAdded) != 0) return fail(ErrorCode::kCorrupt, name() + " repeats an id");
     const bool same = spelled[at] != nullptr && *spelled[at] == token.content;
-    if (!same && (spelled[at] != nullptr || model_tokens.contains(token.content))) {
+    if (!same && (spelled[at] != nullptr || index.id(token.content))) {
       return fail(ErrorCode::kCorrupt, name() + " contradicts model.vocab");
     }
     spelled[at] = &token.content;
@@ -79,7 +66,7 @@ Result<Vocabulary> Vocabulary::build(const TokenizerJson& file) {
     if (spelled[id] == nullptr) continue;
     const std::optional<std::string> bytes = kByteCharacters.bytes(*spelled[id]);
     // Only the model's tokens are symbols of the merges.
-    if (bytes && bytes->size() == 1 && model_tokens.contains(*spelled[id])) {
+    if (bytes && bytes->size() == 1 && index.id(*spelled[id])) {
       vocabulary.byte_ids_[static_cast<unsigned char>(bytes->front())] = static_cast<std::int32_t>(id);
     }
     vocabulary.blob_ += bytes ? *bytes : *spelled[id];
@@ -101,11 +88,10 @@ std::optional<std::int32_t> Vocabulary::added_id(std::string_view content) const
   return found->second;
 }
 
-Result<std::vector<Merge>> resolve_merges(const TokenizerJson& file) {
-  const IdOfToken ids = index_tokens(file);
+Result<std::vector<Merge>> resolve_merges(const TokenizerJson& file, const TokenIndex& index) {
   std::vector<Merge> merges;
   merges.reserve(file.merges.size());
-  std::unordered_set<std::uint64_t> pairs;
+  std::vector<std::pair<std::uint64_t, std::size_t>> pairs;  // both ids of a merge, and its place
   pairs.reserve(file.merges.size());
   std::string result;
   for (std::size_t i = 0; i < file.merges.size(); ++i) {
@@ -115,17 +101,22 @@ Result<std::vector<Merge>> resolve_merges(const TokenizerJson& file) {
     for (const auto& [token, id] : {std::pair<const std::string*, std::int32_t*>{&left, &merge.left},
                                     {&right, &merge.right},
                                     {&result, &merge.result}}) {
-      const auto found = ids.find(*token);
-      if (found == ids.end()) {
+      const std::optional<std::int32_t> found = index.id(*token);
+      if (!found) {
         return fail(ErrorCode::kCorrupt, fmt::format("model.merges[{}]: '{}' is not in model.vocab", i, *token));
       }
-      *id = found->second;
+      *id = *found;
     }
-    if (!pairs.insert(static_cast<std::uint64_t>(merge.left) << 32 | static_cast<std::uint64_t>(merge.right)).second) {
-      return fail(ErrorCode::kCorrupt,
-                  fmt::format("model.merges[{}]: the pair '{}', '{}' stands twice", i, left, right));
-    }
+    pairs.emplace_back(static_cast<std::uint64_t>(merge.left) << 32 | static_cast<std::uint64_t>(merge.right), i);
     merges.push_back(merge);
+  }
+  std::sort(pairs.begin(), pairs.end());
+  const auto twice =
+      std::adjacent_find(pairs.begin(), pairs.end(), [](const auto& a, const auto& b) { return a.first == b.first; });
+  if (twice != pairs.end()) {
+    const std::size_t at = std::next(twice)->second;
+    return fail(ErrorCode::kCorrupt, fmt::format("model.merges[{}]: the pair '{}', '{}' stands twice", at,
+                                                 file.merges[at].left, file.merges[at].right));
   }
   return merges;
 }

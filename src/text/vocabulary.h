@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "text/bpe.h"
+#include "text/token_index.h"
 #include "text/tokenizer_json.h"
 
 namespace hadal::text {
@@ -17,9 +18,10 @@ namespace hadal::text {
 /// The tokens of a tokenizer.json by id, checked against each other.
 class Vocabulary {
  public:
-  /// Errors: kCorrupt (an id or a token twice, an added token that contradicts the model, no token for some byte),
-  /// kUnsupported (an added token that is empty or longer than StringMatcher takes).
-  [[nodiscard]] static Result<Vocabulary> build(const TokenizerJson& file);
+  /// `index` is that of the file's vocabulary. Errors: kCorrupt (an id or a token twice, an added token that
+  /// contradicts the model, no token for some byte), kUnsupported (an added token that is empty or longer than
+  /// StringMatcher takes).
+  [[nodiscard]] static Result<Vocabulary> build(const TokenizerJson& file, const TokenIndex& index);
 
   [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(flags_.size()); }
   [[nodiscard]] std::string_view bytes(std::int32_t id) const {
@@ -45,7 +47,8 @@ class Vocabulary {
   std::array<std::int32_t, 256> byte_ids_{};
 };
 
-/// The merges of `file` as ids. Errors: kCorrupt (a part or result that is no token, a pair twice).
-[[nodiscard]] Result<std::vector<Merge>> resolve_merges(const TokenizerJson& file);
+/// The merges of `file` as ids; `index` is that of its vocabulary. Errors: kCorrupt (a part or result that is no token,
+/// a pair twice).
+[[nodiscard]] Result<std::vector<Merge>> resolve_merges(const TokenizerJson& file, const TokenIndex& index);
 
 }  // namespace hadal::text
