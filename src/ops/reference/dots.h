@@ -7,8 +7,8 @@
 namespace hadal::ops::reference {
 
 /// sink(i, sum over k ascending of a[k] * row_of(i)[k]) for i in [0, count): the dot products of one vector with many,
-/// multiplied and added in T. Four sums advance side by side (a single chain of additions waits for itself); each
-/// keeps its own ascending order, so that the number of rows does not show in any bit.
+/// multiplied and added in double and rounded once to T. Four sums advance side by side (a single chain of additions
+/// waits for itself); each keeps its own ascending order, so that the number of rows does not show in any bit.
 template <class T, class A, class RowOf, class Sink>
 void dots(const A* a, std::int64_t length, std::int64_t count, RowOf&& row_of, Sink&& sink) {
   std::int64_t i = 0;
@@ -17,27 +17,27 @@ void dots(const A* a, std::int64_t length, std::int64_t count, RowOf&& row_of, S
     const auto* b1 = row_of(i + 1);
     const auto* b2 = row_of(i + 2);
     const auto* b3 = row_of(i + 3);
-    T sum0 = 0;
-    T sum1 = 0;
-    T sum2 = 0;
-    T sum3 = 0;
+    double sum0 = 0;
+    double sum1 = 0;
+    double sum2 = 0;
+    double sum3 = 0;
     for (std::int64_t k = 0; k < length; ++k) {
-      const T factor = widen<T>(a[k]);
-      sum0 += factor * widen<T>(b0[k]);
-      sum1 += factor * widen<T>(b1[k]);
-      sum2 += factor * widen<T>(b2[k]);
-      sum3 += factor * widen<T>(b3[k]);
+      const double factor = widen<double>(a[k]);
+      sum0 += factor * widen<double>(b0[k]);
+      sum1 += factor * widen<double>(b1[k]);
+      sum2 += factor * widen<double>(b2[k]);
+      sum3 += factor * widen<double>(b3[k]);
     }
-    sink(i, sum0);
-    sink(i + 1, sum1);
-    sink(i + 2, sum2);
-    sink(i + 3, sum3);
+    sink(i, static_cast<T>(sum0));
+    sink(i + 1, static_cast<T>(sum1));
+    sink(i + 2, static_cast<T>(sum2));
+    sink(i + 3, static_cast<T>(sum3));
   }
   for (; i < count; ++i) {
     const auto* b = row_of(i);
-    T sum = 0;
-    for (std::int64_t k = 0; k < length; ++k) sum += widen<T>(a[k]) * widen<T>(b[k]);
-    sink(i, sum);
+    double sum = 0;
+    for (std::int64_t k = 0; k < length; ++k) sum += widen<double>(a[k]) * widen<double>(b[k]);
+    sink(i, static_cast<T>(sum));
   }
 }
 

@@ -25,9 +25,9 @@ template <class T>
 /// mixes[i] = (fn_i . flat) / rms(flat), the factor applied after the product; one statistic over all n D values.
 template <class T>
 void mix(const T* flat, const T* fn, std::int64_t length, std::int64_t outputs, double norm_eps, T* mixes) {
-  T squares = 0;
-  for (std::int64_t i = 0; i < length; ++i) squares += flat[i] * flat[i];
-  const T factor = 1 / std::sqrt(squares / static_cast<T>(length) + static_cast<T>(norm_eps));
+  double squares = 0;
+  for (std::int64_t i = 0; i < length; ++i) squares += static_cast<double>(flat[i]) * static_cast<double>(flat[i]);
+  const T factor = static_cast<T>(1 / std::sqrt(squares / static_cast<double>(length) + norm_eps));
   dots<T>(
       flat, length, outputs, [fn, length](std::int64_t i) { return fn + i * length; },
       [mixes, factor](std::int64_t i, T product) { mixes[i] = product * factor; });

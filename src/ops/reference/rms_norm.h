@@ -16,12 +16,12 @@ void rms_norm(const RmsNorm::Args& args, Scratch) {
   for (std::int64_t row = 0; row < args.input.extent(0); ++row) {
     const std::int64_t in = offset_of(args.input, row);
     const std::int64_t out = offset_of(args.out, row);
-    T squares = 0;
+    double squares = 0;
     for (std::int64_t c = 0; c < channels; ++c) {
-      const T x = load<T>(args.input, in + c);
+      const auto x = load<double>(args.input, in + c);
       squares += x * x;
     }
-    const T factor = 1 / std::sqrt(squares / static_cast<T>(channels) + static_cast<T>(args.eps));
+    const T factor = static_cast<T>(1 / std::sqrt(squares / static_cast<double>(channels) + args.eps));
     for (std::int64_t c = 0; c < channels; ++c) {
       const T normed = load<T>(args.input, in + c) * factor;
       store(args.out, out + c, args.weight.codes.absent() ? normed : load<T>(args.weight.codes, c) * normed);
