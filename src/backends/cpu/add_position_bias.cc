@@ -1,0 +1,34 @@
+#include "ops/add_position_bias.h"
+
+#include "backends/cpu/register.h"
+#include "backends/cpu/rows.h"
+#include "backends/cpu/work.h"
+
+namespace hadal::cpu {
+namespace {
+
+void enqueue(ops::Stream& stream, const ops::AddPositionBias::Args& args) {
+  CpuBackend& backend = backend_of(stream);
+  const std::int64_t channels = args.x.extent(1);
+  const std::int64_t period = args.bias.codes.extent(0);
+  for_rows(backend.pool(), args.x.extent(0), channels, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      const std::int64_t phase = args.positions.as<std::int64_t>()[row] % period;
+      float* x = args.x.row<float>(row);
+      // The bias may lie unaligned in its file; kernels load from any address.
+      backend.kernels().add(x, args.bias.codes.row<float>(phase), x, channels);
+    }
+  });
+}
+
+}  // namespace
+
+void add_add_position_bias(ops::OpTable& table) {
+  table.add<ops::AddPositionBias>(
+      {.implementation = "cpu",
+       .supports = [](const ops::AddPositionBias::Args& args) { return is_f32(args.x) && is_f32(args.bias.codes); },
+       .scratch_bytes = no_scratch<ops::AddPositionBias::Args>,
+       .enqueue = enqueue});
+}
+
+}  // namespace hadal::cpu

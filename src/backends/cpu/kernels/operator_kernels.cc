@@ -1,0 +1,16 @@
+#include "backends/cpu/kernels/operator_kernels.h"
+
+#include "backends/cpu/kernels/operator_tables.h"
+
+namespace hadal::cpu {
+
+const OperatorKernels& operator_kernels(std::string_view isa) {
+#if defined(__x86_64__)
+  if (isa == "avx512") return operator_kernels_avx512();
+  if (isa == "avx2") return operator_kernels_avx2();
+#endif
+  static_cast<void>(isa);
+  return operator_kernels_generic();
+}
+
+}  // namespace hadal::cpu

@@ -1,0 +1,39 @@
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backends/cpu/kernels/decode_tables.h"
+#include "backends/cpu/kernels/operator_kernels.h"
+#include "backends/cpu/kernels/operator_tables.h"
+#include "backends/cpu/kernels/target.h"
+
+HADAL_TARGET_BEGIN_AVX512
+namespace hadal::cpu {
+namespace {
+
+#include "backends/cpu/kernels/unroll-inl.h"
+#include "backends/cpu/kernels/vector_avx512-inl.h"
+// Each file builds on those before it.
+#include "backends/cpu/kernels/math_avx512-inl.h"
+//
+#include "backends/cpu/kernels/functions-inl.h"
+//
+#include "backends/cpu/kernels/attention-inl.h"
+#include "backends/cpu/kernels/hyper_connection-inl.h"
+#include "backends/cpu/kernels/rows-inl.h"
+//
+#include "backends/cpu/kernels/rounding-inl.h"
+#include "backends/cpu/kernels/select-inl.h"
+//
+#include "backends/cpu/kernels/operator_table-inl.h"
+
+}  // namespace
+
+const OperatorKernels& operator_kernels_avx512() {
+  static constexpr OperatorKernels kTable = make_operator_table("avx512");
+  return kTable;
+}
+
+}  // namespace hadal::cpu
+HADAL_TARGET_END
