@@ -17,10 +17,14 @@ BytePairEncoder::BytePairEncoder(const std::array<std::int32_t, 256>& byte_ids, 
     : byte_ids_(byte_ids), byte_ranks_(std::size_t{1} << 16, kNone) {
   const std::size_t capacity = std::bit_ceil(std::max<std::size_t>(merges.size() * 2, 16));
   slots_.resize(capacity);
+  filter_.resize(capacity / 16);
   shift_ = 64 - std::countr_zero(capacity);
   results_.reserve(merges.size());
   for (const Merge& merge : merges) {
-    std::size_t at = home(merge.left, merge.right);
+    const std::uint64_t hashed = hash(merge.left, merge.right);
+    const std::uint64_t bit = hashed >> (shift_ - 2);
+    filter_[bit / 64] |= std::uint64_t{1} << bit % 64;
+    std::size_t at = hashed >> shift_;
     while (slots_[at].rank != kNone) at = (at + 1) & (capacity - 1);
     slots_[at] = {merge.left, merge.right, static_cast<std::uint32_t>(results_.size())};
     results_.push_back(merge.result);
@@ -41,13 +45,16 @@ BytePairEncoder::BytePairEncoder(const std::array<std::int32_t, 256>& byte_ids, 
   }
 }
 
-std::size_t BytePairEncoder::home(std::int32_t left, std::int32_t right) const {
+std::uint64_t BytePairEncoder::hash(std::int32_t left, std::int32_t right) {
   const std::uint64_t key = static_cast<std::uint64_t>(left) << 32 | static_cast<std::uint64_t>(right);
-  return static_cast<std::size_t>((key * 0x9E3779B97F4A7C15U ^ key * 0xC2B2AE3D27D4EB4FU >> 32) >> shift_);
+  return key * 0x9E3779B97F4A7C15U ^ key * 0xC2B2AE3D27D4EB4FU >> 32;
 }
 
 std::uint32_t BytePairEncoder::rank(std::int32_t left, std::int32_t right) const {
-  for (std::size_t at = home(left, right);; at = (at + 1) & (slots_.size() - 1)) {
+  const std::uint64_t hashed = hash(left, right);
+  const std::uint64_t bit = hashed >> (shift_ - 2);
+  if ((filter_[bit / 64] >> bit % 64 & 1) == 0) return kNone;
+  for (std::size_t at = hashed >> shift_;; at = (at + 1) & (slots_.size() - 1)) {
     const Slot& slot = slots_[at];
     if (slot.rank == kNone || (slot.left == left && slot.right == right)) return slot.rank;
   }

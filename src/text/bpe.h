@@ -38,7 +38,7 @@ class BytePairEncoder {
   [[nodiscard]] std::uint32_t byte_rank(char left, char right) const {
     return byte_ranks_[std::size_t{static_cast<unsigned char>(left)} << 8 | static_cast<unsigned char>(right)];
   }
-  [[nodiscard]] std::size_t home(std::int32_t left, std::int32_t right) const;
+  [[nodiscard]] static std::uint64_t hash(std::int32_t left, std::int32_t right);
   void encode_short(std::string_view piece, std::vector<std::int32_t>& out) const;
   void encode_long(std::string_view piece, std::vector<std::int32_t>& out) const;
 
@@ -46,7 +46,8 @@ class BytePairEncoder {
   std::vector<std::uint32_t> byte_ranks_;  // [left byte][right byte]: the first look at a piece needs no hashing
   std::vector<Slot> slots_;                // a power of two, at most half full
   int shift_ = 0;                          // 64 - log2 of their number
-  std::vector<std::int32_t> results_;      // by rank
+  std::vector<std::uint64_t> filter_;  // four bits a slot, set for the pairs that exist: most looks end here, in cache
+  std::vector<std::int32_t> results_;  // by rank
 };
 
 }  // namespace hadal::text
