@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "testing/golden_file.h"
+#include "testing/golden_path.h"
 
 namespace hadal::model {
 namespace {
@@ -19,7 +20,9 @@ TEST(RopeFrequencies, OfTheRealModelsAreGoldenToTheBit) {
 }
 
 TEST(RopeFrequencies, OfATinyModelAreGoldenToTheBit) {
-  const auto config = formats::read_model_config(testing::golden_path("tiny-base/checkpoint/config.json"));
+  const auto path = testing::golden_path("tiny-base/checkpoint/config.json");
+  ASSERT_TRUE(path.has_value());
+  const auto config = formats::read_model_config(*path);
   ASSERT_TRUE(config.has_value()) << config.error().message;
   const GoldenFile exact("tiny-base/exact.safetensors");
   EXPECT_EQ(rope_frequencies(config->qk_rope_head_dim, config->rope_theta), exact.floats("rope.main.frequencies"));

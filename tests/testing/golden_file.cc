@@ -1,15 +1,14 @@
 #include "testing/golden_file.h"
 
 #include "base/check.h"
+#include "testing/golden_path.h"
 
 namespace hadal::testing {
 
-std::filesystem::path golden_path(std::string_view relative) {
-  return std::filesystem::path(HADAL_SOURCE_DIR) / "tests" / "golden" / relative;
-}
-
-GoldenFile::GoldenFile(std::string_view relative) {
-  auto file = formats::SafetensorsFile::open(golden_path(relative));
+GoldenFile::GoldenFile(const std::string& relative) {
+  const auto path = golden_path(relative);
+  HADAL_CHECK(path.has_value(), relative + " is not among the golden data");
+  auto file = formats::SafetensorsFile::open(*path);
   HADAL_CHECK(file.has_value(), file.has_value() ? "" : file.error().message);
   file_ = std::move(*file);
 }

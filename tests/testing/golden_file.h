@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -11,14 +10,11 @@
 
 namespace hadal::testing {
 
-/// The path of a file below tests/golden.
-[[nodiscard]] std::filesystem::path golden_path(std::string_view relative);
-
-/// A golden .safetensors file below tests/golden, read as plain vectors in row-major order. A missing file or tensor
+/// A golden .safetensors file (see golden_path), read as plain vectors in row-major order. A missing file or tensor
 /// ends the test program with a message: tests cannot go on without it.
 class GoldenFile {
  public:
-  explicit GoldenFile(std::string_view relative);
+  explicit GoldenFile(const std::string& relative);
 
   [[nodiscard]] bool contains(std::string_view name) const { return file_->contains(name); }
   [[nodiscard]] std::vector<std::string> names() const { return file_->names(); }
