@@ -28,6 +28,18 @@ struct KernelTable {
   void (*multiply_f32)(const float* x, std::int64_t x_stride, std::int64_t rows, const MatrixRef& w,
                        std::int64_t n_begin, std::int64_t n_end, float* y, std::int64_t y_stride,
                        std::byte* scratch) = nullptr;
+
+  // What the processor can do at most, for measuring (backends/cpu/limits.h). Each returns a number that depends on all
+  // its work.
+
+  /// `rounds` rounds of floating-point operations on registers: as multiply_f32 and multiply_bf16
+  /// do them. peak_*_flops is the number of operations of one round.
+  float (*peak_f32)(std::int64_t rounds) = nullptr;
+  std::int64_t peak_f32_flops = 0;
+  float (*peak_bf16)(std::int64_t rounds) = nullptr;
+  std::int64_t peak_bf16_flops = 0;
+  /// Reads `bytes` bytes, a multiple of 1,024, in order.
+  float (*read)(const float* data, std::int64_t bytes) = nullptr;
 };
 
 }  // namespace hadal::cpu

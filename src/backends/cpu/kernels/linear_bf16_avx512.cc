@@ -149,9 +149,29 @@ struct Bf16Decoder<WeightFormat::kE2m1E8m0> : Bf16Dot {
   static HADAL_INLINE Reg load_x_n(const std::uint16_t* p, std::int64_t) { return load_x(p); }
 };
 
+constexpr int kChains = 12;  // independent sums: latency times throughput, with room
+
+float peak_bf16(std::int64_t rounds) {
+  __m512 acc[kChains];
+  unroll<kChains>([&](auto i) HADAL_INLINE_LAMBDA { acc[i.value] = V::zero(); });
+  const __m512i ones = _mm512_set1_epi16(0x3F80);
+  for (std::int64_t round = 0; round < rounds; ++round) {
+    unroll<kChains>([&](auto i) HADAL_INLINE_LAMBDA { acc[i.value] = Bf16Dot::mul_add(acc[i.value], ones, ones); });
+  }
+  __m512 sum = V::zero();
+  unroll<kChains>([&](auto i) HADAL_INLINE_LAMBDA { sum = sum + acc[i.value]; });
+  float sums[4];
+  V::sum4(sum, sum, sum, sum, sums);
+  return sums[0];
+}
+
 }  // namespace
 
-void add_linear_bf16_avx512(KernelTable& table) { table.multiply_bf16 = multiply_bf16_as<Bf16Decoder>; }
+void add_linear_bf16_avx512(KernelTable& table) {
+  table.multiply_bf16 = multiply_bf16_as<Bf16Decoder>;
+  table.peak_bf16 = peak_bf16;
+  table.peak_bf16_flops = std::int64_t{2} * kChains * Bf16Dot::kStep;
+}
 
 }  // namespace hadal::cpu
 HADAL_TARGET_END

@@ -17,11 +17,14 @@ namespace {
 // The vector type comes first.
 #include "backends/cpu/kernels/linear-inl.h"
 
+#include "backends/cpu/kernels/peak-inl.h"
+
 }  // namespace
 
 void add_linear_f32_avx512(KernelTable& table) {
   table.scratch_bytes = linear_scratch_bytes;
   table.multiply_f32 = multiply<float, WidenedWeights>;
+  add_peaks(table);
 }
 
 }  // namespace hadal::cpu
