@@ -12,7 +12,7 @@ constexpr int kDirectRows = 16;                   // up to this many activation 
 constexpr std::int64_t kTileBytes = 192 << 10;    // decoded weights: stay in L2 for all blocks of activations
 constexpr std::int64_t kPanelBytes = 2048 << 10;  // packed activations: read once a tile, a block of them from L1
 constexpr std::int64_t kMaxTileRows = 64;
-constexpr std::int64_t kChunkBytes = 2048;  // of each packed row: 6 activation and 4 weight rows of it stay in L1
+constexpr std::int64_t kChunkBytes = 3072;  // of each packed row: 6 activation and 4 weight rows of it stay in L1
 constexpr std::int64_t kPad = 64;           // bytes; breaks strides of a power of two, which share cache sets
 
 HADAL_INLINE constexpr std::int64_t min64(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
