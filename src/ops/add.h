@@ -11,10 +11,10 @@ namespace hadal::ops {
 struct Add {
   static constexpr std::string_view name = "add";
   struct Args {
-    TensorView a;         // [rows, C] f32 | f64
-    TensorView b;         // like a, or [rows / repeat, C] with each row used `repeat` times in a row
-    std::int64_t repeat;  // 1: b is like a
-    TensorView out;       // like a; may alias a
+    TensorView a;         // [rows, C] f32 | f64; rows may be strided
+    TensorView b;         // [rows / repeat, C] like a, each row used `repeat` times in a row; rows may be strided
+    std::int64_t repeat;  // 1: b has as many rows as a
+    TensorView out;       // like a; rows may be strided; may alias a
   };
 };
 

@@ -262,7 +262,7 @@ TEST(Checks, RoundRows) {
   expect_checked<RoundRows>(round_rows,
                             [](Memory& m, std::int64_t rows) {
                               return RoundRows::Args{.input = m.strided(DType::kF32, {rows, 160}, 16),
-                                                     .out = m.bf16({rows, 160}),
+                                                     .out = m.strided(DType::kBf16, {rows, 160}, 32),
                                                      .rounding = Rounding::kFp8Block64,
                                                      .channels = 128};
                             },
@@ -426,7 +426,10 @@ TEST(Checks, Add) {
   expect_checked<Add>(
       add,
       [](Memory& m, std::int64_t rows) {
-        return Add::Args{.a = m.f32({rows, 8}), .b = m.f32({rows / 2, 8}), .repeat = 2, .out = m.f32({rows, 8})};
+        return Add::Args{.a = m.strided(DType::kF32, {rows, 8}, 4),
+                         .b = m.strided(DType::kF32, {rows / 2, 8}, 16),
+                         .repeat = 2,
+                         .out = m.f32({rows, 8})};
       },
       {
           {[](auto& a, Memory&) { a.repeat = 0; }, "add: repeat is 0, expected a positive divisor of the rows of a"},
