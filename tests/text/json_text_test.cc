@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "text/generated_chats.h"
@@ -101,11 +102,12 @@ TEST(JsonText, ManyDoubleKeysTakeLinearTime) {
   EXPECT_EQ(value->members.size(), 100'000U);
 }
 
-bool accepted_by_nlohmann(const std::string& text) {
+/// Nothing when nlohmann's reader gave up at a number beyond double, which is JSON all the same.
+std::optional<bool> accepted_by_nlohmann(const std::string& text) {
   try {
     return !nlohmann::json::parse(text).is_discarded();
   } catch (const nlohmann::json::out_of_range&) {
-    return true;  // a number beyond double, which is JSON all the same
+    return std::nullopt;
   } catch (const nlohmann::json::exception&) {
     return false;
   }
@@ -122,7 +124,10 @@ TEST(JsonText, ReadsItsOwnTextAndAgreesWithAnotherReaderOnDamagedText) {
     constexpr std::string_view kBytes = "{}[],:\"\\0 1.e-+truenl\nu8";
     for (int i = 0; i < 2; ++i)
       damaged.insert(choices.below(damaged.size() + 1), 1, kBytes[choices.below(kBytes.size())]);
-    EXPECT_EQ(is_json(damaged), accepted_by_nlohmann(damaged)) << damaged;
+    const std::optional<bool> accepted = accepted_by_nlohmann(damaged);
+    if (accepted) {
+      EXPECT_EQ(is_json(damaged), *accepted) << damaged;
+    }
     EXPECT_EQ(is_json(damaged), parse_json(damaged).has_value()) << damaged;
   }
 }
