@@ -21,5 +21,7 @@ void add_inspect(CLI::App& app, Outcome& outcome);
 void add_init(CLI::App& app, Outcome& outcome);
 void add_tokenize(CLI::App& app, Outcome& outcome);
 void add_detokenize(CLI::App& app, Outcome& outcome);
+void add_render(CLI::App& app, Outcome& outcome);
+void add_parse(CLI::App& app, Outcome& outcome);
 
 }  // namespace hadal::apps

@@ -43,6 +43,8 @@ int run(int argc, char** argv) {
   add_init(app, outcome);
   add_tokenize(app, outcome);
   add_detokenize(app, outcome);
+  add_render(app, outcome);
+  add_parse(app, outcome);
 
   try {
     app.parse(argc, argv);

@@ -31,7 +31,7 @@ json parse_in(const json& line, const std::vector<std::string_view>& pieces) {
 }
 
 TEST(ChatGolden, RendersEveryPrompt) {
-  const auto lines = golden_lines("chat_render.jsonl");
+  const auto lines = raw_golden_lines("chat_render.jsonl");
   ASSERT_EQ(lines.size(), 124U);
   for (const GoldenLine& line : lines) {
     SCOPED_TRACE(line.json["id"].get<std::string>() + " " + line.json["desc"].get<std::string>());
@@ -61,7 +61,7 @@ TEST(ChatGolden, RendersEveryPrompt) {
 }
 
 TEST(ChatGolden, ParsesEveryOutputInEveryCut) {
-  const auto lines = golden_lines("chat_parse.jsonl");
+  const auto lines = raw_golden_lines("chat_parse.jsonl");
   ASSERT_EQ(lines.size(), 57U);
   for (const GoldenLine& line : lines) {
     SCOPED_TRACE(line.json["id"].get<std::string>() + " " + line.json["desc"].get<std::string>());
@@ -78,7 +78,7 @@ TEST(ChatGolden, ParsesEveryOutputInEveryCut) {
 }
 
 TEST(ChatGolden, ShowsEveryPieceAsSoonAsItIsCertain) {
-  const auto lines = golden_lines("chat_stream.jsonl");
+  const auto lines = raw_golden_lines("chat_stream.jsonl");
   ASSERT_EQ(lines.size(), 42U);
   for (const GoldenLine& line : lines) {
     SCOPED_TRACE(line.json["id"].get<std::string>() + " " + line.json["desc"].get<std::string>());

@@ -14,7 +14,7 @@ struct GoldenLine {
 };
 
 /// Lines of tests/golden/text/<name>. Empty when the file is missing, which the tests treat as a failure.
-inline std::vector<GoldenLine> golden_lines(const std::string& name) {
+inline std::vector<GoldenLine> raw_golden_lines(const std::string& name) {
   std::ifstream file(std::string(HADAL_SOURCE_DIR) + "/tests/golden/text/" + name);
   std::vector<GoldenLine> lines;
   for (std::string line; std::getline(file, line);) lines.push_back({line, nlohmann::json::parse(line)});
