@@ -102,7 +102,8 @@ void enqueue(ops::Stream& stream, const ops::Attention::Args& args) {
   constexpr std::int64_t kGroup = 8;
   const std::int64_t group = tokens >= 4 * backend.workers() ? heads : kGroup;
   const std::int64_t groups = (heads + group - 1) / group;
-  backend.pool().parallel_for(tokens * groups, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+  const std::int64_t work = group * args.query.extent(2) * args.max_keys / 4;
+  backend.pool().parallel_for(tokens * groups, grain_of(work), [&](std::int64_t begin, std::int64_t end, int worker) {
     const Scratch scratch(stream.scratch() + worker * worker_bytes(backend, args), backend, args);
     while (begin < end) {
       const std::int64_t token = begin / groups;

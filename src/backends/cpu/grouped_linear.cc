@@ -18,7 +18,7 @@ void enqueue(ops::Stream& stream, const ops::GroupedLinear::Args& args) {
   const std::int64_t scratch_bytes = product_scratch(backend, matrix.k);
   // One range over the outputs of all groups: a part may begin and end inside a group.
   backend.pool().parallel_for(
-      matrix.n, std::min<std::int64_t>(16, outputs), [&](std::int64_t begin, std::int64_t end, int worker) {
+      matrix.n, output_grain(matrix.k * x.extent(0)), [&](std::int64_t begin, std::int64_t end, int worker) {
         while (begin < end) {
           const std::int64_t group = begin / outputs;
           const std::int64_t stop = std::min(end, (group + 1) * outputs);

@@ -1,11 +1,15 @@
 #include "ops/hc_pre.h"
 
+#include <algorithm>
+
 #include "backends/cpu/hyper_connection.h"
 #include "backends/cpu/register.h"
 #include "backends/cpu/work.h"
 
 namespace hadal::cpu {
 namespace {
+
+constexpr std::int64_t kGroup = 16;  // tokens
 
 /// The mixing constants, copied because they may lie unaligned in their file.
 struct Constants {
@@ -33,11 +37,15 @@ void enqueue(ops::Stream& stream, const ops::HcPre::Args& args) {
                    scratch.pre + begin * n, args.post.as<float>() + begin * n, args.comb.as<float>() + begin * n * n);
   };
   if (splits_tokens(backend, tokens)) {
-    backend.pool().parallel_for(tokens, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
-      hyper_products(backend, x, args.fn, args.norm_eps, begin, end, 0, outputs, worker, scratch);
-      mix(begin, end);
-      for (std::int64_t token = begin; token < end; ++token) {
-        mix_streams(kernels, x, token, scratch.pre + token * n, 0, channels, args.input.row<float>(token));
+    backend.pool().parallel_for(tokens, 1, [&](std::int64_t first, std::int64_t last, int worker) {
+      // The streams of a group stay in cache for all their uses.
+      for (std::int64_t begin = first; begin < last; begin += kGroup) {
+        const std::int64_t end = std::min(last, begin + kGroup);
+        hyper_products(backend, x, args.fn, args.norm_eps, begin, end, 0, outputs, worker, scratch);
+        mix(begin, end);
+        for (std::int64_t token = begin; token < end; ++token) {
+          mix_streams(kernels, x, token, scratch.pre + token * n, 0, channels, args.input.row<float>(token));
+        }
       }
     });
     return;

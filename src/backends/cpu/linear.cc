@@ -10,13 +10,6 @@
 namespace hadal::cpu {
 namespace {
 
-/// Weight bytes that are worth a thread of their own, in output rows.
-std::int64_t output_grain(const MatrixRef& matrix, std::int64_t rows) {
-  constexpr std::int64_t kTile = 16;  // outputs that the kernels compute together
-  const std::int64_t work = std::max<std::int64_t>(1, matrix.k * rows);
-  return std::max(kTile, (kElementsPerFork / work + kTile - 1) / kTile * kTile);
-}
-
 void enqueue(ops::Stream& stream, const ops::Linear::Args& args) {
   CpuBackend& backend = backend_of(stream);
   const MatrixRef matrix = matrix_of(args.weight);
@@ -34,11 +27,11 @@ void enqueue(ops::Stream& stream, const ops::Linear::Args& args) {
     });
     return;
   }
-  const std::int64_t grain = output_grain(matrix, rows);
-  backend.pool().parallel_for(matrix.n, grain, [&](std::int64_t begin, std::int64_t end, int worker) {
-    multiply(backend, x.type(), x.bytes(), x.stride(0), rows, matrix, begin, end, y.as<float>(), y.stride(0),
-             scratch + worker * scratch_bytes);
-  });
+  backend.pool().parallel_for(matrix.n, output_grain(matrix.k * rows),
+                              [&](std::int64_t begin, std::int64_t end, int worker) {
+                                multiply(backend, x.type(), x.bytes(), x.stride(0), rows, matrix, begin, end,
+                                         y.as<float>(), y.stride(0), scratch + worker * scratch_bytes);
+                              });
 }
 
 }  // namespace

@@ -61,6 +61,11 @@ void multiply(const CpuBackend& backend, DType x_type, const std::byte* x, std::
   }
 }
 
+std::int64_t output_grain(std::int64_t work) {
+  constexpr std::int64_t kTile = 16;  // outputs that the kernels compute together
+  return (grain_of(work) + kTile - 1) / kTile * kTile;
+}
+
 std::int64_t product_scratch(const CpuBackend& backend, std::int64_t k) {
   return padded(backend.products().scratch_bytes(k));
 }

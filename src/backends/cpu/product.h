@@ -20,6 +20,9 @@ void multiply(const CpuBackend& backend, DType x_type, const std::byte* x, std::
               const MatrixRef& w, std::int64_t n_begin, std::int64_t n_end, float* y, std::int64_t y_stride,
               std::byte* scratch);
 
+/// Outputs that are worth a thread, in whole register tiles, where each takes `work` multiplications.
+[[nodiscard]] std::int64_t output_grain(std::int64_t work);
+
 /// Scratch bytes of one worker for products over rows of length k.
 [[nodiscard]] std::int64_t product_scratch(const CpuBackend& backend, std::int64_t k);
 

@@ -90,7 +90,8 @@ class Mixture {
   void expand() {
     const std::int64_t blocks = (layout_.inter + kInterBlock - 1) / kInterBlock;
     const std::int64_t parts = backend_.workers();
-    backend_.pool().parallel_for(parts, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+    const std::int64_t work = layout_.assignments * layout_.hidden * layout_.inter / parts;
+    backend_.pool().parallel_for(parts, grain_of(work), [&](std::int64_t begin, std::int64_t end, int worker) {
       const Scratch scratch(worker_memory_, layout_, worker);
       for (std::int64_t part = begin; part < end; ++part) {
         plan_.for_part(part, parts, blocks, [&](std::int64_t run, std::int64_t first_block, std::int64_t last_block) {
@@ -103,13 +104,16 @@ class Mixture {
 
   /// Down projections, added to the tokens' rows in the plan's order; each worker has columns of its own.
   void contract() {
-    backend_.pool().parallel_for(layout_.hidden, 16, [&](std::int64_t begin, std::int64_t end, int worker) {
-      const Scratch scratch(worker_memory_, layout_, worker);
-      for (std::int64_t token = 0; token < args_.out.extent(0); ++token) {
-        std::fill(args_.out.row<float>(token) + begin, args_.out.row<float>(token) + end, 0.0F);
-      }
-      for (std::int64_t run = 0; run < plan_.runs(); ++run) contract_run(plan_.run(run), begin, end, scratch);
-    });
+    backend_.pool().parallel_for(layout_.hidden, output_grain(layout_.assignments * layout_.inter),
+                                 [&](std::int64_t begin, std::int64_t end, int worker) {
+                                   const Scratch scratch(worker_memory_, layout_, worker);
+                                   for (std::int64_t token = 0; token < args_.out.extent(0); ++token) {
+                                     std::fill(args_.out.row<float>(token) + begin, args_.out.row<float>(token) + end,
+                                               0.0F);
+                                   }
+                                   for (std::int64_t run = 0; run < plan_.runs(); ++run)
+                                     contract_run(plan_.run(run), begin, end, scratch);
+                                 });
   }
 
  private:

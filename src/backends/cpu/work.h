@@ -45,11 +45,15 @@ class Carver {
 /// Elements a thread should have to itself before another one is woken: a fork-join costs about as much as this.
 inline constexpr std::int64_t kElementsPerFork = 8192;
 
+/// Items of so many elements each that are worth a thread.
+[[nodiscard]] constexpr std::int64_t grain_of(std::int64_t elements) {
+  return std::max<std::int64_t>(1, kElementsPerFork / std::max<std::int64_t>(1, elements));
+}
+
 /// body(begin, end, worker) over parts of [0, rows); few or short rows stay on the calling thread.
 template <class Body>
 void for_rows(ThreadPool& pool, std::int64_t rows, std::int64_t elements_per_row, Body&& body) {
-  const std::int64_t grain = std::max<std::int64_t>(1, kElementsPerFork / std::max<std::int64_t>(1, elements_per_row));
-  pool.parallel_for(rows, grain, body);
+  pool.parallel_for(rows, grain_of(elements_per_row), body);
 }
 
 }  // namespace hadal::cpu
