@@ -72,10 +72,13 @@ void sort_results(std::vector<Turn>& turns) {
     if (turn.role != Role::kUser || order.empty()) continue;
     std::vector<Block> results;
     std::ranges::copy_if(turn.blocks, std::back_inserter(results), &Block::tool_result);
-    std::ranges::stable_sort(results, {}, place);
-    auto next = results.begin();
+    std::vector<std::pair<std::size_t, std::size_t>>
+        sorted;  // place, index in `results`: equal places keep their order
+    for (std::size_t i = 0; i < results.size(); ++i) sorted.emplace_back(place(results[i]), i);
+    std::ranges::sort(sorted);
+    auto next = sorted.begin();
     for (Block& block : turn.blocks) {
-      if (block.tool_result) block = *next++;
+      if (block.tool_result) block = results[(next++)->second];
     }
   }
 }

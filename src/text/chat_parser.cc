@@ -365,7 +365,7 @@ void ChatParser::end_value() {
   if (ignore_value_) return;
   if (value_kind_ == ValueKind::kString) {
     emit_arguments("\"");
-  } else if (is_json(value_)) {
+  } else if (is_json(value_, JsonLimits{}.depth - 1)) {  // one level less: the arguments' object is around it
     emit_arguments(value_);
   } else {
     if (value_kind_ == ValueKind::kJson) warn(ChatWarning::kInvalidJsonValue);

@@ -58,7 +58,7 @@ class Reader {
 
   bool read_value(JsonValue& value, int depth) {
     if (at_end()) return refuse("a value is missing");
-    if (build_ && ++values_ > limits_.values) {
+    if (++values_ > limits_.values) {
       return refuse(ErrorCode::kResourceExhausted, fmt::format("more than {} values", limits_.values));
     }
     switch (text_[at_]) {

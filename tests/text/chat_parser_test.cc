@@ -147,8 +147,11 @@ TEST(ChatParser, ValuesThatAreNoJsonBecomeStrings) {
   EXPECT_EQ(value("NaN"), "{\"a\": \"NaN\"} invalid_json_value ");
   EXPECT_EQ(value("1\0x"sv), "{\"a\": \"1\\u0000x\"} invalid_json_value ");
   EXPECT_EQ(value("\"\\ud800\""), "{\"a\": \"\\\"\\\\ud800\\\"\"} invalid_json_value ");
-  EXPECT_EQ(value(std::string(300, '[') + std::string(300, ']')),
-            "{\"a\": \"" + std::string(300, '[') + std::string(300, ']') + "\"} invalid_json_value ");
+  const std::string deepest = std::string(255, '[') + std::string(255, ']');
+  EXPECT_EQ(value(deepest), "{\"a\": " + deepest + "} ");
+  EXPECT_TRUE(parse_json("{\"a\": " + deepest + "}"));
+  EXPECT_EQ(value(std::string(256, '[') + std::string(256, ']')),
+            "{\"a\": \"" + std::string(256, '[') + std::string(256, ']') + "\"} invalid_json_value ");
 }
 
 TEST(ChatParser, OtherSpellingsOfTheMarkerCountOnlyWhenAskedFor) {
