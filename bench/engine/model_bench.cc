@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
@@ -216,6 +217,7 @@ int run(int argc, char** argv) {
       *loaded, *pool,
       {.max_rows = kPrefill, .max_sequences = 16, .max_logits_rows = 16, .max_tokens = 1024, .max_drafts = 0}));
   const Work work = work_of(*loaded);
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // rows appear as they are measured
   fmt::print("what,case,speed,unit,work rate,share of the limit,note\n");
   const cpu::Limits limits = value(cpu::measure_limits(backend->pool(), backend->products()));
   fmt::print("limit,read,{:.1f},GB/s,{} threads,,{}\n", limits.read.all * 1e-9, threads, backend->instruction_set());
