@@ -1,0 +1,192 @@
+#include "engine/sequence.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace hadal::engine {
+
+SequenceSetting SequenceSetting::of(const model::Executor& executor, const text::Tokenizer* tokenizer) {
+  return {.vocab_size = executor.model().config().vocab_size,
+          .context = executor.limits().max_tokens,
+          .most_drafts = executor.draft_length(),
+          .fixed_draft_cost = executor.model().drafter().kind == model::DrafterKind::kDSpark,
+          .tokenizer = tokenizer};
+}
+
+Sequence::Sequence(model::SequenceState state, const SequenceSetting& setting)
+    : setting_(setting), state_(std::move(state)), history_(setting.vocab_size) {
+  tokens_.reserve(static_cast<std::size_t>(setting.context));
+  drafts_.reserve(static_cast<std::size_t>(setting.most_drafts));
+  feed_.reserve(static_cast<std::size_t>(setting.most_drafts + 1));
+}
+
+Status Sequence::append(std::span<const std::int64_t> tokens) {
+  const auto end = size() + static_cast<std::int64_t>(tokens.size());
+  if (end > setting_.context) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("the prompt has {} tokens with all that went before it, but the context was set to {}; "
+                            "shorten it or allow a longer context",
+                            end, setting_.context));
+  }
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= setting_.vocab_size) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("token id {} at position {} is outside the vocabulary of {}", tokens[i],
+                              size() + static_cast<std::int64_t>(i), setting_.vocab_size));
+    }
+  }
+  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  return {};
+}
+
+void Sequence::reset(model::SequenceState state, std::span<const std::int64_t> tokens) {
+  HADAL_CHECK(state.length() <= static_cast<std::int64_t>(tokens.size()), "a state holds tokens that were not given");
+  reason_ = FinishReason::kCancelled;
+  state_ = std::move(state);
+  tokens_.assign(tokens.begin(), tokens.end());
+}
+
+Status Sequence::begin(const GenerationOptions& options, TokenSink& sink) {
+  HADAL_TRY(check(options.sampling));
+  if (options.max_tokens < 0) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("max_tokens is {}, but must be 0 or more", options.max_tokens));
+  }
+  if (!(options.draft_confidence >= 0 && options.draft_confidence <= 1)) {
+    return fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("the confidence that drafts need is {}, but must be from 0 to 1", options.draft_confidence));
+  }
+  if (pending() == 0)
+    return fail(ErrorCode::kInvalidArgument, "there is nothing to answer: the prompt has no new tokens");
+  HADAL_ASSIGN(AnswerText text, AnswerText::create(setting_.tokenizer, options.stop_strings));
+  text_ = std::make_unique<AnswerText>(std::move(text));
+  policy_ = std::make_unique<DraftPolicy>(options.drafts, setting_.most_drafts, setting_.fixed_draft_cost);
+  options_ = options;
+  sink_ = &sink;
+  reason_ = FinishReason::kNone;
+  prompt_begin_ = state_.length();
+  prompt_size_ = size();
+  if (options.sampling.penalises()) history_.start(tokens_);
+  if (options.sampling.logprobs >= 0) logprobs_.reserve(static_cast<std::size_t>(options.sampling.logprobs + 1));
+  statistics_ = {};
+  statistics_.rounds_by_accepted.assign(static_cast<std::size_t>(setting_.most_drafts + 1), 0);
+  statistics_.rounds_by_drafted = statistics_.rounds_by_accepted;
+  drafts_.clear();
+  drafted_ = false;
+  return {};
+}
+
+Status Sequence::finish(FinishReason reason) {
+  reason_ = reason;
+  if (reason == FinishReason::kStopString) return {};
+  text_->finish();
+  return text_->piece().empty() ? Status{} : sink_->tail(text_->piece());
+}
+
+std::int64_t Sequence::drafts_wanted() const {
+  if (finished() || pending() != 1 || size() == prompt_size_) return 0;
+  // The last token that an answer may have needs no draft, since it comes with the row before it.
+  const std::int64_t wanted = options_.max_tokens - statistics_.answer_tokens - 1;
+  return std::min({policy_->length(), wanted, setting_.context - size() - 1});
+}
+
+Result<std::int64_t> Sequence::add_draft(Sampler& sampler, std::span<const float> logits) {
+  const auto position = size() + static_cast<std::int64_t>(drafts_.size());
+  HADAL_ASSIGN(const std::int64_t draft, sampler.choose(logits, options_.sampling, history_, position));
+  drafts_.push_back(draft);
+  if (options_.sampling.penalises()) history_.add(draft);
+  return draft;
+}
+
+void Sequence::end_drafts() {
+  drafted_ = true;
+  if (!options_.sampling.penalises()) return;
+  for (const std::int64_t draft : drafts_) history_.remove(draft);
+}
+
+std::span<const std::int64_t> Sequence::plan(std::int64_t most) {
+  const std::int64_t start = state_.length();
+  prefilling_ = start < prompt_size_;
+  verified_ = static_cast<std::int64_t>(drafts_.size());
+  if (verified_ > 0) {
+    feed_.assign({tokens_.back()});
+    feed_.insert(feed_.end(), drafts_.begin(), drafts_.end());
+    planned_ = logits_rows_ = verified_ + 1;
+    return feed_;
+  }
+  planned_ = std::min(pending(), most);
+  if (break_ > start) planned_ = std::min(planned_, break_ - start);
+  logits_rows_ = planned_ == pending() && options_.max_tokens > 0 ? 1 : 0;
+  return std::span(tokens_).subspan(static_cast<std::size_t>(start), static_cast<std::size_t>(planned_));
+}
+
+Status Sequence::emit(Sampler& sampler, std::span<const float> logits, std::int64_t token) {
+  const std::int64_t position = size();
+  tokens_.push_back(token);
+  ++statistics_.answer_tokens;
+  if (options_.sampling.penalises()) history_.add(token);
+  logprobs_.clear();
+  if (options_.sampling.logprobs >= 0) {
+    HADAL_TRY(sampler.logprobs(logits, token, options_.sampling.logprobs, logprobs_));
+  }
+  const auto& stops = options_.stop_tokens;
+  if (std::find(stops.begin(), stops.end(), token) != stops.end()) {
+    HADAL_TRY(sink_->token({.token = token, .position = position, .logprobs = logprobs_}));
+    return finish(FinishReason::kStopToken);
+  }
+  HADAL_ASSIGN(const bool stopped, text_->push(token));
+  HADAL_TRY(sink_->token({.token = token, .position = position, .text = text_->piece(), .logprobs = logprobs_}));
+  if (stopped) return finish(FinishReason::kStopString);
+  if (statistics_.answer_tokens == options_.max_tokens) return finish(FinishReason::kMaxTokens);
+  if (size() >= setting_.context) return finish(FinishReason::kContextFull);
+  return {};
+}
+
+Result<std::int64_t> Sequence::absorb(Sampler& sampler, std::span<const float> logits) {
+  const std::int64_t fed = state_.length() + planned_;
+  accepted_ = 0;
+  if (prefilling_) {
+    statistics_.prompt_tokens = fed - prompt_begin_;
+    HADAL_TRY(sink_->prefilled(statistics_.prompt_tokens, prompt_size_ - prompt_begin_));
+    if (fed == prompt_size_ && options_.max_tokens == 0) HADAL_TRY(finish(FinishReason::kMaxTokens));
+  }
+  const auto vocab = static_cast<std::size_t>(setting_.vocab_size);
+  for (std::int64_t row = 0; row < logits_rows_; ++row) {
+    const auto values = logits.subspan(static_cast<std::size_t>(row) * vocab, vocab);
+    // Row by row, since the penalties of a row count the tokens accepted before it.
+    HADAL_ASSIGN(const std::int64_t choice, sampler.choose(values, options_.sampling, history_, size()));
+    HADAL_TRY(emit(sampler, values, choice));
+    if (finished() || row == verified_ || choice != drafts_[static_cast<std::size_t>(row)]) break;
+    ++accepted_;
+  }
+  return planned_ - verified_ + accepted_;
+}
+
+void Sequence::note(double draft_seconds, double step_seconds) {
+  const bool drafted = std::exchange(drafted_, false);
+  drafts_.clear();
+  if (prefilling_) {
+    statistics_.prefill_seconds += step_seconds;
+    return;
+  }
+  statistics_.decode_seconds += draft_seconds + step_seconds;
+  if (!drafted) {
+    ++statistics_.plain_steps;
+    policy_->observe_plain(step_seconds);
+    return;
+  }
+  ++statistics_.rounds;
+  statistics_.drafted += verified_;
+  statistics_.accepted += accepted_;
+  ++statistics_.rounds_by_accepted[static_cast<std::size_t>(accepted_)];
+  ++statistics_.rounds_by_drafted[static_cast<std::size_t>(verified_)];
+  // A round that the end of the answer cut short says nothing about its drafts.
+  if (!finished()) policy_->observe_round(draft_seconds, step_seconds, verified_, accepted_);
+}
+
+}  // namespace hadal::engine

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace hadal::engine {
+
+/// Looks for stop strings in a text that arrives in pieces of any cut. Holds back only what may still become one. The
+/// result does not depend on the cut: the match that ends first wins, the longer one of two that end together.
+class StopStrings {
+ public:
+  /// `stops`: well-formed UTF-8, none empty.
+  explicit StopStrings(std::vector<std::string> stops) : stops_(std::move(stops)) {}
+
+  /// Appends the text that is now certain to `out`. True when a stop string is complete: the text before it has been
+  /// appended, and nothing may be pushed any more.
+  [[nodiscard]] bool push(std::string_view piece, std::string& out);
+
+  /// Appends what was held back: the text ended without a stop string.
+  void finish(std::string& out);
+
+ private:
+  std::vector<std::string> stops_;
+  std::string held_;  // a proper prefix of a stop string
+};
+
+}  // namespace hadal::engine
