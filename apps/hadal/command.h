@@ -17,8 +17,11 @@ struct Outcome {
 [[nodiscard]] int exit_code(ErrorCode code);
 
 // One function a command, each in its own file: declares the command with its flags and its callback.
+void add_run(CLI::App& app, Outcome& outcome);
+void add_chat(CLI::App& app, Outcome& outcome);
 void add_inspect(CLI::App& app, Outcome& outcome);
 void add_init(CLI::App& app, Outcome& outcome);
+void add_perplexity(CLI::App& app, Outcome& outcome);
 void add_tokenize(CLI::App& app, Outcome& outcome);
 void add_detokenize(CLI::App& app, Outcome& outcome);
 void add_render(CLI::App& app, Outcome& outcome);

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
+#include <stop_token>
 #include <thread>
 
 #include "base/units.h"
@@ -34,13 +35,12 @@ model::WeightFormats formats_of(const std::string& dtype) {
 }
 
 /// One line that replaces itself; only on a terminal.
-bool show_progress(std::int64_t done, std::int64_t total) {
+void show_progress(std::int64_t done, std::int64_t total) {
   if (::isatty(STDERR_FILENO) != 0) {
     fmt::print(stderr, "\r{:3} %  {} of {}{}", 100 * (done / 1024) / std::max<std::int64_t>(total / 1024, 1),
                human_bytes(done), human_bytes(total), done == total ? "\n" : "   ");
     std::fflush(stderr);
   }
-  return !interrupted();
 }
 
 Status init(const Options& options) {
@@ -62,8 +62,12 @@ Status init(const Options& options) {
   request.seed = options.seed;
   request.sparse = options.sparse;
   request.threads = options.threads;
-  request.progress = show_progress;
-  catch_interrupts();
+  Interrupt interrupt;
+  const std::stop_token stop = interrupt.begin();
+  request.progress = [&stop](std::int64_t done, std::int64_t total) {
+    show_progress(done, total);
+    return !stop.stop_requested();
+  };
   HADAL_TRY(model::write_random_checkpoint(request));
   return write_standard_output(
       fmt::format("{}: {} checkpoint written\n", options.directory, options.sparse ? "an empty (sparse)" : "a random"));

@@ -39,8 +39,11 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   Outcome outcome;
   // Commands, in the order of the help text.
+  add_run(app, outcome);
+  add_chat(app, outcome);
   add_inspect(app, outcome);
   add_init(app, outcome);
+  add_perplexity(app, outcome);
   add_tokenize(app, outcome);
   add_detokenize(app, outcome);
   add_render(app, outcome);
