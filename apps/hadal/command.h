@@ -22,6 +22,8 @@ void add_chat(CLI::App& app, Outcome& outcome);
 void add_inspect(CLI::App& app, Outcome& outcome);
 void add_init(CLI::App& app, Outcome& outcome);
 void add_perplexity(CLI::App& app, Outcome& outcome);
+void add_logits(CLI::App& app, Outcome& outcome);
+void add_verify(CLI::App& app, Outcome& outcome);
 void add_tokenize(CLI::App& app, Outcome& outcome);
 void add_detokenize(CLI::App& app, Outcome& outcome);
 void add_render(CLI::App& app, Outcome& outcome);

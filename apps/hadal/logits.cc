@@ -2,7 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -15,6 +14,7 @@
 #include "formats/safetensors.h"
 #include "formats/safetensors_writer.h"
 #include "load_model.h"
+#include "prompt_ids.h"
 
 namespace hadal::apps {
 namespace {
@@ -31,36 +31,13 @@ struct Options {
 
 constexpr std::int64_t kMaxTextBytes = std::int64_t{64} << 20;
 
-/// Ids separated by white space or commas.
-Result<std::vector<std::int64_t>> parse_ids(std::string_view text, const std::string& where) {
-  std::vector<std::int64_t> ids;
-  const auto separates = [](char c) { return c == ' ' || c == ',' || c == '\n' || c == '\r' || c == '\t'; };
-  const char* position = text.data();
-  const char* const end = text.data() + text.size();
-  while (true) {
-    position = std::find_if_not(position, end, separates);
-    if (position == end) return ids;
-    std::int64_t id = 0;
-    const auto [next, error] = std::from_chars(position, end, id);
-    if (error != std::errc() || (next != end && !separates(*next))) {
-      const char* const stop = std::find_if(position, std::min(end, position + 20), separates);
-      return fail(ErrorCode::kInvalidArgument,
-                  fmt::format("{}: '{}' is no token id; write ids separated by blanks, or give a safetensors file with "
-                              "an I64 tensor 'tokens'",
-                              where, std::string_view(position, static_cast<std::size_t>(stop - position))));
-    }
-    ids.push_back(id);
-    position = next;
-  }
-}
-
 Result<std::vector<std::int64_t>> read_tokens(const std::string& path) {
   if (path.ends_with(".safetensors")) {
     HADAL_ASSIGN(const auto file, formats::SafetensorsFile::open(path));
     return engine::integers(*file, "tokens");
   }
   HADAL_ASSIGN(const std::string text, read_file(path, kMaxTextBytes));
-  return parse_ids(text, path);
+  return parse_ids(text, true);
 }
 
 /// The tensors that the command promises; the recording holds more.
