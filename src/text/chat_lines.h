@@ -24,7 +24,7 @@ enum class TextMode : std::uint8_t {
 struct RenderLineOptions {
   const Tokenizer* tokenizer = nullptr;  // none: no ids in the answer
   TextMode mode = TextMode::kOfficial;
-  std::optional<ChatRevision> revision{};                 // instead of the line's own
+  std::optional<ChatRevision> revision{};               // instead of the line's own
   ChatRevision default_revision = ChatRevision::k0731;  // when the line names none, or "any"
 };
 
