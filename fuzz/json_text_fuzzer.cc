@@ -16,6 +16,19 @@ void require(bool condition, std::source_location at = std::source_location::cur
     hadal::check_failed(at.file_name(), static_cast<int>(at.line()), "require", "the law above does not hold");
 }
 
+/// Numbers beyond double are JSON as well; nlohmann's reader gives up at one of many digits, and only Python reads the
+/// Infinity that one with an exponent becomes.
+bool accepted_by_nlohmann(const std::string& text) {
+  if (text.find("Infinity") != std::string::npos) return true;
+  try {
+    return !nlohmann::json::parse(text).is_discarded();
+  } catch (const nlohmann::json::out_of_range&) {
+    return true;
+  } catch (const nlohmann::json::exception&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -31,8 +44,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   if (value) {
     const std::string written = to_json(*value);
-    // A number beyond double is written as Infinity, which only Python reads.
-    if (written.find("Infinity") == std::string::npos) require(nlohmann::json::accept(written));
+    require(accepted_by_nlohmann(written));
   }
   return 0;
 }
