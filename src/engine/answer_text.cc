@@ -7,7 +7,11 @@
 namespace hadal::engine {
 
 AnswerText::AnswerText(const text::Tokenizer* tokenizer, std::vector<std::string> stops) : stops_(std::move(stops)) {
-  if (tokenizer != nullptr) stream_.emplace(*tokenizer, text::DecodeOptions{.skip_special = true});
+  if (tokenizer == nullptr) return;
+  stream_.emplace(*tokenizer, text::DecodeOptions{.skip_special = true});
+  constexpr std::size_t kLongToken = 512;  // bytes; so that no token allocates
+  decoded_.reserve(kLongToken);
+  piece_.reserve(kLongToken);
 }
 
 Result<AnswerText> AnswerText::create(const text::Tokenizer* tokenizer, std::vector<std::string> stops) {

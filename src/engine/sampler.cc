@@ -58,6 +58,7 @@ Sampler::Sampler(std::int64_t vocab_size) : scores_(at(vocab_size)), ranking_(at
 void Sampler::load(std::span<const float> logits) {
   HADAL_CHECK(logits.size() == scores_.size(), "a row of logits has one value for each token of the vocabulary");
   std::transform(logits.begin(), logits.end(), scores_.begin(), ordered);
+  ranked_ = 0;
   best_score_ = *std::max_element(scores_.begin(), scores_.end());
   if (best_score_ != kForced) return;
   for (double& score : scores_) score = score == kForced ? 0 : kNever;  // the limit of the softmax: equal shares
@@ -92,19 +93,24 @@ std::int64_t Sampler::best() const {
 }
 
 void Sampler::rank(std::size_t count) {
-  std::iota(ranking_.begin(), ranking_.end(), 0);
+  if (count <= ranked_) return;
+  if (ranked_ == 0) std::iota(ranking_.begin(), ranking_.end(), 0);
   const auto before = [this](std::int32_t a, std::int32_t b) {
     const double left = scores_[at(a)];
     const double right = scores_[at(b)];
     return left != right ? left > right : a < b;
   };
+  // What is sorted already comes before everything else, so only the rest is looked at.
+  const auto begin = ranking_.begin() + static_cast<std::ptrdiff_t>(ranked_);
   const auto end = ranking_.begin() + static_cast<std::ptrdiff_t>(count);
-  if (count <= 256) {
-    std::partial_sort(ranking_.begin(), end, ranking_.end(), before);
-    return;
+  constexpr std::size_t kFew = 256;
+  if (count - ranked_ <= kFew) {
+    std::partial_sort(begin, end, ranking_.end(), before);
+  } else {
+    if (end != ranking_.end()) std::nth_element(begin, end, ranking_.end(), before);
+    std::sort(begin, end, before);
   }
-  if (end != ranking_.end()) std::nth_element(ranking_.begin(), end, ranking_.end(), before);
-  std::sort(ranking_.begin(), end, before);
+  ranked_ = count;
 }
 
 std::size_t Sampler::top_p_count(std::size_t available, double top_p, bool limited) {
@@ -115,15 +121,11 @@ std::size_t Sampler::top_p_count(std::size_t available, double top_p, bool limit
   } else {
     for (const double score : scores_) total += std::exp(score);
   }
-  // The ranking is sorted as far as needed: mostly a few tokens hold the share.
-  std::size_t sorted = limited ? available : std::min<std::size_t>(64, available);
-  if (!limited) rank(sorted);
+  // Ranked as far as needed: mostly a few tokens hold the share.
+  constexpr std::size_t kFirst = 64;
   double sum = 0;
   for (std::size_t i = 0; i < available; ++i) {
-    if (i == sorted) {
-      sorted = std::min(available, sorted * 16);
-      rank(sorted);
-    }
+    if (i == ranked_) rank(std::min(available, std::max(kFirst, 4 * ranked_)));
     sum += weight(ranking_[i]);
     if (sum >= top_p * total) return i + 1;
   }

@@ -46,7 +46,7 @@ class Sampler {
   [[nodiscard]] Status adjust(std::span<const float> logits, const SamplingOptions& options,
                               const TokenHistory& history);
   void keep(const SamplingOptions& options);
-  /// Sorts the first `count` of the ranking of all tokens to the front of ranking_.
+  /// Makes the first `count` entries of ranking_ the best tokens in order; the scores have not changed since load().
   void rank(std::size_t count);
   [[nodiscard]] std::size_t top_p_count(std::size_t available, double top_p, bool limited);
   [[nodiscard]] std::int64_t best() const;
@@ -54,8 +54,9 @@ class Sampler {
 
   std::vector<double> scores_;         // [vocab_size] adjusted logits; minus infinity: not to be chosen
   double best_score_ = 0;              // the largest of them
-  std::vector<std::int32_t> ranking_;  // [vocab_size] ids; sorted in front as far as rank() was asked
-  bool all_kept_ = true;               // every token with a score of at least least_score_ is kept
+  std::vector<std::int32_t> ranking_;  // [vocab_size] ids, the first ranked_ of them in order
+  std::size_t ranked_ = 0;
+  bool all_kept_ = true;  // every token with a score of at least least_score_ is kept
   double least_score_ = 0;
   std::vector<std::int32_t> kept_;  // else these ids, ascending
 };

@@ -9,6 +9,7 @@
 #include "engine/feed.h"
 #include "engine/perplexity.h"
 #include "engine/rig.h"
+#include "testing/allocation_counter.h"
 #include "testing/byte_tokenizer.h"
 
 namespace hadal::engine {
@@ -119,6 +120,40 @@ TEST_F(SessionTest, TheSamePromptAgainFeedsItsLastTokenOnly) {
   EXPECT_EQ(*reused, 39);
   ASSERT_TRUE(live->generate(options, second));
   EXPECT_EQ(first.tokens, second.tokens);
+}
+
+class CountingSink final : public TokenSink {
+ public:
+  Status prefilled(std::int64_t, std::int64_t) override { return {}; }
+  Status token(const TokenEvent&) override {
+    if (++tokens == kWarm) before = hadal::testing::allocations();
+    if (tokens == kWarm + kCounted) after = hadal::testing::allocations();
+    return {};
+  }
+  Status tail(std::string_view) override { return {}; }
+
+  static constexpr int kWarm = 30;
+  static constexpr int kCounted = 100;
+  int tokens = 0;
+  std::int64_t before = 0;
+  std::int64_t after = -1;
+};
+
+TEST_F(SessionTest, AHundredTokensAllocateNothing) {
+  const text::Tokenizer tokenizer =
+      text::Tokenizer::parse(hadal::testing::byte_tokenizer_json(384), "byte tokenizer").value();
+  for (const DraftMode mode : {DraftMode::kOff, DraftMode::kOn}) {
+    const auto live = session(&tokenizer);
+    CountingSink sink;
+    ASSERT_TRUE(live->set_prompt(rig_->prompt(120)));  // the next page but one begins at 256
+    const Status status = live->generate(
+        {.sampling = {.temperature = 1, .top_p = 0.9, .repetition_penalty = 1.1, .seed = 3, .logprobs = 3},
+         .max_tokens = 132,
+         .drafts = mode},
+        sink);
+    ASSERT_TRUE(status) << status.error().message;
+    EXPECT_EQ(sink.after - sink.before, 0);
+  }
 }
 
 TEST_F(SessionTest, GivesItsMemoryBack) {
