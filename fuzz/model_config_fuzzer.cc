@@ -18,5 +18,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   HADAL_CHECK(config->num_experts_per_tok <= config->n_routed_experts, "no more experts are chosen than there are");
   HADAL_CHECK(static_cast<std::int64_t>(config->compress_ratios.size()) >= config->num_hidden_layers,
               "every layer has a ratio");
+  const std::string written = hadal::formats::model_config_json(*config, true);
+  const auto again = hadal::formats::parse_model_config(written, "again");
+  HADAL_CHECK(again && hadal::formats::model_config_json(*again, true) == written, "what is written is read");
   return 0;
 }
