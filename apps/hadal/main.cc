@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 
 #include "command.h"
@@ -51,6 +52,12 @@ int run(int argc, char** argv) {
   add_render(app, outcome);
   add_parse(app, outcome);
 
+  const auto is_command = [&](const CLI::App* command) { return command->get_name() == argv[1]; };
+  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+  if (argc > 1 && argv[1][0] != '-' && std::none_of(commands.begin(), commands.end(), is_command)) {
+    fmt::print(stderr, "hadal: there is no command '{}'; hadal --help lists them\n", argv[1]);
+    return exit_code(ErrorCode::kInvalidArgument);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
