@@ -89,6 +89,7 @@ class RandomValues {
   [[nodiscard]] std::vector<double> normal(std::int64_t count, DType type, double deviation = 1) {
     std::normal_distribution<double> distribution(0, deviation);
     std::vector<double> values;
+    values.reserve(static_cast<std::size_t>(count));
     for (std::int64_t i = 0; i < count; ++i) values.push_back(as_stored(type, distribution(engine_)));
     return values;
   }
