@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -19,10 +20,8 @@ namespace hadal::testing {
 class PoolSource final : public formats::WeightSource {
  public:
   PoolSource(const model::TensorTable& table, std::uint32_t seed) : seed_(seed) {
-    std::int64_t longest = 0;
     for (const model::ExpectedTensor& tensor : table.tensors) {
       tensors_[tensor.name] = &tensor;
-      longest = std::max(longest, tensor.bytes());
     }
     for (const DType type : {DType::kF32, DType::kBf16, DType::kE4m3, DType::kE8m0, DType::kI8, DType::kI64}) {
       std::int64_t bytes = 0;
@@ -102,7 +101,7 @@ class PoolSource final : public formats::WeightSource {
           break;
         }
         case DType::kE8m0: {
-          // One scale in 64 lies anywhere in [2^-60, 2^-12], one in 4,096 up to 2^20 times the usual one's neighbours.
+          // One scale in 64 lies anywhere in [2^-60, 2^-13], one in 65,536 in [1, 2^20].
           std::uint32_t exponent = 127 - 13 + bits[1] % 3;
           if (bits[0] % 64 == 0) exponent = 67 + bits[1] % 48;
           if (bits[0] % 65536 == 1) exponent = 127 + bits[1] % 21;
