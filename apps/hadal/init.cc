@@ -10,8 +10,8 @@
 #include "base/units.h"
 #include "command.h"
 #include "formats/presets.h"
+#include "formats/random_checkpoint.h"
 #include "interrupt.h"
-#include "model/random_checkpoint.h"
 #include "standard_streams.h"
 
 namespace hadal::apps {
@@ -28,7 +28,7 @@ struct Options {
   bool sparse = false;
 };
 
-model::WeightFormats formats_of(const std::string& dtype) {
+formats::WeightFormats formats_of(const std::string& dtype) {
   if (dtype == "bf16") return {.linear = DType::kBf16, .expert = DType::kBf16};
   if (dtype == "base") return {.linear = DType::kE4m3, .expert = DType::kE4m3, .scale = DType::kF32};
   return {};
@@ -44,7 +44,7 @@ void show_progress(std::int64_t done, std::int64_t total) {
 }
 
 Status init(const Options& options) {
-  model::RandomCheckpoint request;
+  formats::RandomCheckpoint request;
   if (!options.config.empty()) {
     HADAL_ASSIGN(request.config, formats::read_model_config(options.config));
   } else {
@@ -68,7 +68,7 @@ Status init(const Options& options) {
     show_progress(done, total);
     return !stop.stop_requested();
   };
-  HADAL_TRY(model::write_random_checkpoint(request));
+  HADAL_TRY(formats::write_random_checkpoint(request));
   return write_standard_output(
       fmt::format("{}: {} checkpoint written\n", options.directory, options.sparse ? "an empty (sparse)" : "a random"));
 }

@@ -68,11 +68,11 @@ Status logits(const Options& options) {
   }
   std::sort(record.logits_positions.begin(), record.logits_positions.end());
   if (options.layers) record.trace_positions = record.logits_positions;
-  if (options.draft && loaded.model->drafter().kind == model::DrafterKind::kNone) {
+  if (options.draft && loaded.model->drafter().kind == formats::DrafterKind::kNone) {
     log::warning("{}: holds no drafter, so --draft adds nothing", options.model.checkpoint);
     record.drafter = false;
   }
-  if (record.drafter && loaded.model->drafter().kind == model::DrafterKind::kDSpark) {
+  if (record.drafter && loaded.model->drafter().kind == formats::DrafterKind::kDSpark) {
     record.context_positions = record.logits_positions;
     for (const std::int64_t position : record.logits_positions) {
       const auto next = static_cast<std::size_t>(position) + 1;

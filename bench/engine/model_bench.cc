@@ -21,9 +21,9 @@
 #include "base/philox.h"
 #include "formats/checkpoint.h"
 #include "formats/presets.h"
+#include "formats/random_checkpoint.h"
 #include "model/executor.h"
 #include "model/model.h"
-#include "model/random_checkpoint.h"
 
 namespace hadal {
 namespace {
@@ -105,7 +105,7 @@ std::filesystem::path default_checkpoint() {
   const std::filesystem::path directory = std::filesystem::path(HADAL_SOURCE_DIR) / "build" / "bench-checkpoint";
   if (!std::filesystem::exists(directory / "config.json")) {
     fmt::print(stderr, "making {}\n", directory.string());
-    check(model::write_random_checkpoint(
+    check(formats::write_random_checkpoint(
         {.directory = directory, .config = value(formats::preset("bench")), .formats = {}, .threads = 2}));
   }
   return directory;

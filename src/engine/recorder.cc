@@ -55,8 +55,10 @@ class Recorder {
  private:
   [[nodiscard]] std::int64_t length() const { return static_cast<std::int64_t>(tokens_.size()); }
   [[nodiscard]] bool traces() const { return !options_.trace_positions.empty(); }
-  [[nodiscard]] bool mtp() const { return options_.drafter && model_.drafter().kind == model::DrafterKind::kMtp; }
-  [[nodiscard]] bool dspark() const { return options_.drafter && model_.drafter().kind == model::DrafterKind::kDSpark; }
+  [[nodiscard]] bool mtp() const { return options_.drafter && model_.drafter().kind == formats::DrafterKind::kMtp; }
+  [[nodiscard]] bool dspark() const {
+    return options_.drafter && model_.drafter().kind == formats::DrafterKind::kDSpark;
+  }
 
   Status prepare();
   Status step(std::int64_t begin, std::int64_t count);

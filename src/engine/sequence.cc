@@ -13,7 +13,7 @@ SequenceSetting SequenceSetting::of(const model::Executor& executor, const text:
   return {.vocab_size = executor.model().config().vocab_size,
           .context = executor.limits().max_tokens,
           .most_drafts = executor.draft_length(),
-          .fixed_draft_cost = executor.model().drafter().kind == model::DrafterKind::kDSpark,
+          .fixed_draft_cost = executor.model().drafter().kind == formats::DrafterKind::kDSpark,
           .tokenizer = tokenizer};
 }
 

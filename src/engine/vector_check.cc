@@ -109,7 +109,7 @@ Status Checker::record_free_run(bool with_traces) {
                                .logits_positions = list("logits_positions"),
                                .mtp_logits_positions = list("mtp.0.logits_positions"),
                                .trace_positions = {},
-                               .drafter = model_.drafter().kind != model::DrafterKind::kNone,
+                               .drafter = model_.drafter().kind != formats::DrafterKind::kNone,
                                .context_positions = list("dspark.context_positions"),
                                .anchors = list("dspark.anchors"),
                                .full_positions = {},
@@ -214,7 +214,7 @@ Result<CheckReport> Checker::values() {
   const std::vector<std::int64_t> positions = list("trace_positions");
   std::vector<std::int64_t> mtp_positions = positions;
   std::erase(mtp_positions, static_cast<std::int64_t>(tokens_.size()) - 1);
-  const bool mtp = model_.drafter().kind == model::DrafterKind::kMtp;
+  const bool mtp = model_.drafter().kind == formats::DrafterKind::kMtp;
   for (std::int64_t layer = 0; layer < config_.num_hidden_layers + (mtp ? 1 : 0); ++layer) {
     const std::string prefix = layer_name(layer);
     const auto& rows = layer < config_.num_hidden_layers ? positions : mtp_positions;
@@ -295,7 +295,7 @@ Result<CheckReport> Checker::layers() {
                                .logits_positions = {count - 1},
                                .mtp_logits_positions = {},
                                .trace_positions = std::vector<std::int64_t>(tokens_.size()),
-                               .drafter = model_.drafter().kind == model::DrafterKind::kMtp,
+                               .drafter = model_.drafter().kind == formats::DrafterKind::kMtp,
                                .context_positions = {},
                                .anchors = {},
                                .full_positions = {},

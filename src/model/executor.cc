@@ -32,7 +32,7 @@ Result<std::unique_ptr<Executor>> Executor::create(const Model& model, StatePool
     return fail(ErrorCode::kInvalidArgument, "an executor needs room for at least one row, one sequence and one token");
   }
   std::unique_ptr<Executor> executor(new Executor(model, pool, limits));
-  if (model.drafter().kind == DrafterKind::kDSpark && limits.max_drafts > 0) {
+  if (model.drafter().kind == formats::DrafterKind::kDSpark && limits.max_drafts > 0) {
     executor->limits_.max_drafts = model.config().dspark.block_size;  // the block has one width (spec/dspark.md 3.5)
   }
   HADAL_TRY(executor->plan_and_allocate());
@@ -78,7 +78,7 @@ Status Executor::plan_and_allocate() {
     draft_tables_ = draft_builder_->plan(draft);
     HADAL_TRY(enqueue_begin_draft(nullptr));
     for (drafted_ = 0; drafted_ < limits_.max_drafts; ++drafted_) {
-      if (kind() == DrafterKind::kMtp) {
+      if (kind() == formats::DrafterKind::kMtp) {
         StepTableBuilder::Limits one = draft;
         one.rows = S;
         draft_tables_ = draft_builder_->plan(one);
@@ -152,7 +152,7 @@ Status Executor::check(const StepRequest& request) const {
     if (row < 0 || row >= rows)
       return fail(ErrorCode::kInvalidArgument, "logits were asked for a row outside the step");
   }
-  if (request.drafter_logits && (kind() != DrafterKind::kMtp || !limits_.drafter_logits)) {
+  if (request.drafter_logits && (kind() != formats::DrafterKind::kMtp || !limits_.drafter_logits)) {
     return fail(ErrorCode::kInvalidArgument, "logits of the drafter were asked for, but none were planned");
   }
   return {};
@@ -175,7 +175,7 @@ Status Executor::forward(const StepRequest& request) {
   }
   const std::int64_t window = model_.config().sliding_window;
   tables_ = main_builder_->build(*stream_, ranges_, tokens_, request.logits_rows, WindowRule::kCausal, window, 0);
-  if (kind() == DrafterKind::kMtp) {
+  if (kind() == formats::DrafterKind::kMtp) {
     shifted_tables_ =
         shifted_builder_->build(*stream_, ranges_, tokens_, request.logits_rows, WindowRule::kCausal, window, -1);
   }
@@ -211,7 +211,7 @@ Status Executor::enqueue_forward(bool drafter_logits, const ActivationTap* tap) 
   streams_ = step.real({T, config.hc_mult, config.hidden_size});
   const auto targets = static_cast<std::int64_t>(config.dspark.target_layer_ids.size());
   TensorView target_hidden;
-  if (kind() == DrafterKind::kDSpark) target_hidden = step.real({T, targets * config.hidden_size});
+  if (kind() == formats::DrafterKind::kDSpark) target_hidden = step.real({T, targets * config.hidden_size});
 
   HADAL_TRY(ops::embedding(*stream_, {.tokens = tables_.tokens, .table = weights.embed, .out = streams_}));
   for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
@@ -233,7 +233,7 @@ Status Executor::enqueue_drafter_context(bool drafter_logits, const TensorView& 
   if (!drafting()) return {};
   const auto& config = model_.config();
   const DrafterWeights& drafter = model_.weights().drafter;
-  if (kind() == DrafterKind::kDSpark) {
+  if (kind() == formats::DrafterKind::kDSpark) {
     Step step = make_step(tables_, tap);
     for (LayerRows& rows : drafter_rows_) rows = allocate_rows(step, 0);
     step.note("target_hidden", config.num_hidden_layers, target_hidden);
@@ -276,12 +276,12 @@ Status Executor::commit(std::span<const std::int64_t> accepted) {
     HADAL_TRY(commit_layer(step, layout_.layers[layer], rows_[layer], count, 0));
   }
   if (drafting()) {
-    const std::int64_t offset = kind() == DrafterKind::kMtp ? -1 : 0;  // MTP's rows are one position behind
+    const std::int64_t offset = kind() == formats::DrafterKind::kMtp ? -1 : 0;  // MTP's rows are one position behind
     for (std::size_t stage = 0; stage < drafter_rows_.size(); ++stage) {
       HADAL_TRY(commit_layer(step, layout_.drafter_layers[stage], drafter_rows_[stage], count, offset));
     }
   }
-  if (kind() == DrafterKind::kMtp) {
+  if (kind() == formats::DrafterKind::kMtp) {
     HADAL_TRY(ops::commit_rows(*stream_, {.rows = streams_.reshaped({tables_.rows, layout_.last_streams.columns}),
                                           .ring = pool_.ring(layout_.last_streams),
                                           .count = count,

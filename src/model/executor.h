@@ -95,8 +95,12 @@ class Executor {
   [[nodiscard]] Status enqueue_mtp_draft(const TensorView& previous_streams);
   [[nodiscard]] Status enqueue_dspark_draft();
   [[nodiscard]] Step make_step(const StepTables& tables, const ActivationTap* tap);
-  [[nodiscard]] bool drafting() const { return limits_.max_drafts > 0 && model_.drafter().kind != DrafterKind::kNone; }
-  [[nodiscard]] DrafterKind kind() const { return drafting() ? model_.drafter().kind : DrafterKind::kNone; }
+  [[nodiscard]] bool drafting() const {
+    return limits_.max_drafts > 0 && model_.drafter().kind != formats::DrafterKind::kNone;
+  }
+  [[nodiscard]] formats::DrafterKind kind() const {
+    return drafting() ? model_.drafter().kind : formats::DrafterKind::kNone;
+  }
 
   const Model& model_;
   StatePool& pool_;

@@ -31,7 +31,7 @@ Status Executor::begin_draft(std::span<const SequenceState* const> sequences, st
     tokens_.push_back(anchors[s]);
     tokens_.insert(tokens_.end(), static_cast<std::size_t>(B - 1), model_.config().dspark.noise_token_id);
   }
-  if (kind() == DrafterKind::kDSpark) {
+  if (kind() == formats::DrafterKind::kDSpark) {
     draft_tables_ = draft_builder_->build(*stream_, ranges_, tokens_, {}, WindowRule::kWholeBlock,
                                           model_.config().sliding_window, 0);
   } else {
@@ -47,7 +47,7 @@ Status Executor::enqueue_begin_draft(const ActivationTap* tap) {
   const std::int64_t S = draft_tables_.sequences;
   Step step = make_step(draft_tables_, tap);
   draft_confidence_ = {};
-  if (kind() == DrafterKind::kDSpark) {
+  if (kind() == formats::DrafterKind::kDSpark) {
     for (LayerRows& rows : drafter_rows_) rows = allocate_rows(step, 0);
     HADAL_ASSIGN(block_, dspark_block(step, model_.weights().drafter, layout_, drafter_rows_));
     return {};
@@ -66,7 +66,7 @@ Status Executor::next_draft(std::span<const std::int64_t> previous) {
       return fail(ErrorCode::kInvalidArgument, fmt::format("token id {} is outside the vocabulary", token));
     }
   }
-  if (kind() == DrafterKind::kDSpark) {
+  if (kind() == formats::DrafterKind::kDSpark) {
     stream_->upload(previous_.bytes(), previous.data(), static_cast<std::int64_t>(8 * previous.size()));
     HADAL_TRY(enqueue_dspark_draft());
   } else {

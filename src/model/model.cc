@@ -4,8 +4,8 @@
 
 #include <utility>
 
+#include "formats/tensor_check.h"
 #include "model/rope_frequencies.h"
-#include "model/tensor_check.h"
 
 namespace hadal::model {
 namespace {
@@ -36,7 +36,7 @@ Result<std::unique_ptr<Model>> Model::load(ops::Backend& backend, const formats:
   model->backend_ = &backend;
   model->config_ = config;
   model->profile_ = profile;
-  HADAL_ASSIGN(TensorCheck check, check_tensors(config, source));
+  HADAL_ASSIGN(formats::TensorCheck check, formats::check_tensors(config, source));
   model->warnings_ = std::move(check.warnings);
   HADAL_ASSIGN(model->weights_, ModelWeights::load(source, config, check.drafter, backend));
 

@@ -30,7 +30,7 @@ class Model {
   [[nodiscard]] const NumericsProfile& profile() const { return profile_; }
   [[nodiscard]] const ModelWeights& weights() const { return weights_; }
   [[nodiscard]] const RopeTables& rope() const { return rope_; }
-  [[nodiscard]] const DrafterShape& drafter() const { return weights_.drafter.shape; }
+  [[nodiscard]] const formats::DrafterShape& drafter() const { return weights_.drafter.shape; }
   /// What the user should know about the checkpoint: extra tensors, why drafting is off.
   [[nodiscard]] const std::vector<std::string>& warnings() const { return warnings_; }
   [[nodiscard]] StateLayout state_layout() const { return StateLayout::make(config_, profile_, drafter()); }

@@ -29,7 +29,7 @@ TensorView strided(const Buffer& buffer, std::int64_t count, std::int64_t item_b
 }  // namespace
 
 StateLayout StateLayout::make(const formats::ModelConfig& config, const NumericsProfile& profile,
-                              const DrafterShape& drafter) {
+                              const formats::DrafterShape& drafter) {
   StateLayout layout;
   for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     const std::int64_t ratio = config.compress_ratios[static_cast<std::size_t>(layer)];
@@ -55,7 +55,7 @@ StateLayout StateLayout::make(const formats::ModelConfig& config, const Numerics
     state.window = place(layout.slot_bytes, config.sliding_window, config.head_dim, profile.cache);
     layout.drafter_layers.push_back(state);
   }
-  if (drafter.kind == DrafterKind::kMtp) {
+  if (drafter.kind == formats::DrafterKind::kMtp) {
     layout.last_streams = place(layout.slot_bytes, 1, config.hc_mult * config.hidden_size, profile.real);
   }
   return layout;

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "base/result.h"
+#include "formats/drafter_kind.h"
 #include "formats/model_config.h"
-#include "model/drafter_kind.h"
 #include "model/numerics.h"
 #include "ops/backend.h"
 
@@ -42,7 +42,7 @@ struct StateLayout {
   std::int64_t page_bytes = 0;  // 0: no layer compresses
 
   [[nodiscard]] static StateLayout make(const formats::ModelConfig& config, const NumericsProfile& profile,
-                                        const DrafterShape& drafter);
+                                        const formats::DrafterShape& drafter);
   /// Bytes of one sequence of `tokens` tokens.
   [[nodiscard]] std::int64_t bytes(std::int64_t tokens) const;
 };

@@ -5,11 +5,11 @@
 #include <string_view>
 
 #include "formats/model_config.h"
-#include "model/arena.h"
 #include "model/numerics.h"
 #include "model/state.h"
 #include "model/step_tables.h"
 #include "ops/backend.h"
+#include "tensor/arena.h"
 
 namespace hadal::model {
 

@@ -118,11 +118,11 @@ LayerWeights load_layer(Loader& loader, const std::string& prefix, const formats
           .moe = load_moe(loader, prefix + "ffn.", config.n_routed_experts, hash_routing)};
 }
 
-DrafterWeights load_drafter(Loader& loader, const formats::ModelConfig& config, const DrafterShape& shape,
+DrafterWeights load_drafter(Loader& loader, const formats::ModelConfig& config, const formats::DrafterShape& shape,
                             const ModelWeights& main) {
   DrafterWeights drafter;
   drafter.shape = shape;
-  if (shape.kind == DrafterKind::kNone) return drafter;
+  if (shape.kind == formats::DrafterKind::kNone) return drafter;
   for (std::int64_t stage = 0; stage < shape.stages; ++stage) {
     drafter.layers.push_back(load_layer(loader, fmt::format("mtp.{}.", stage), config, 0, false));
   }
@@ -132,7 +132,7 @@ DrafterWeights load_drafter(Loader& loader, const formats::ModelConfig& config, 
   drafter.norm = loader.plain(last + "norm.weight");
   drafter.embed = loader.contains(first + "embed.weight") ? loader.linear(first + "embed") : main.embed;
   drafter.head = loader.contains(last + "head.weight") ? loader.linear(last + "head") : main.head;
-  if (shape.kind == DrafterKind::kMtp) {
+  if (shape.kind == formats::DrafterKind::kMtp) {
     drafter.enorm = loader.plain(first + "enorm.weight");
     drafter.hnorm = loader.plain(first + "hnorm.weight");
     drafter.e_proj = loader.linear(first + "e_proj");
@@ -154,7 +154,7 @@ ops::ExpertWeights MoeWeights::experts() const {
 }
 
 Result<ModelWeights> ModelWeights::load(const formats::WeightSource& source, const formats::ModelConfig& config,
-                                        const DrafterShape& drafter, ops::Backend& backend) {
+                                        const formats::DrafterShape& drafter, ops::Backend& backend) {
   Loader loader(source, backend);
   ModelWeights weights;
   weights.embed = loader.linear("embed");

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "base/result.h"
+#include "formats/drafter_kind.h"
 #include "formats/model_config.h"
 #include "formats/weight_source.h"
-#include "model/drafter_kind.h"
 #include "ops/backend.h"
 
 namespace hadal::model {
@@ -58,7 +58,7 @@ struct LayerWeights {
 
 /// The drafter's own tensors beside its layers (spec/model.md 2.9, spec/dspark.md 2).
 struct DrafterWeights {
-  DrafterShape shape;
+  formats::DrafterShape shape;
   std::vector<LayerWeights> layers;
   HyperConnectionWeights hc_head;
   ops::Weight norm;
@@ -77,8 +77,8 @@ struct ModelWeights {
   /// Collects and prepares every tensor of a source whose tensor table was found to be valid.
   /// Errors: kNotFound, kResourceExhausted, kUnsupported.
   [[nodiscard]] static Result<ModelWeights> load(const formats::WeightSource& source,
-                                                 const formats::ModelConfig& config, const DrafterShape& drafter,
-                                                 ops::Backend& backend);
+                                                 const formats::ModelConfig& config,
+                                                 const formats::DrafterShape& drafter, ops::Backend& backend);
 };
 
 }  // namespace hadal::model

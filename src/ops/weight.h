@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "tensor/scale_blocks.h"
 #include "tensor/tensor.h"
 
 namespace hadal::ops {
@@ -20,10 +21,6 @@ struct Weight {
     return codes.type() == DType::kE2m1x2 ? 2 * codes.extent(1) : codes.extent(1);
   }
 };
-
-/// Side of an FP8 weight's square scale tile, and length of an FP4 weight's scale block (spec/model.md 3.2).
-inline constexpr std::int64_t kFp8Tile = 128;
-inline constexpr std::int64_t kFp4Block = 32;
 
 /// The three projections of every routed expert of one layer; arrays of `count` weights owned by the model.
 struct ExpertWeights {

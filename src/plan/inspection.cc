@@ -7,21 +7,21 @@
 
 #include "formats/checkpoint.h"
 #include "formats/presets.h"
+#include "formats/random_checkpoint.h"
 #include "formats/release.h"
 #include "formats/safetensors_writer.h"
-#include "model/random_checkpoint.h"
-#include "model/tensor_check.h"
+#include "formats/tensor_check.h"
 
 namespace hadal::plan {
 namespace {
 
-formats::DrafterFields fields_of(model::DrafterKind kind) {
+formats::DrafterFields fields_of(formats::DrafterKind kind) {
   switch (kind) {
-    case model::DrafterKind::kMtp:
+    case formats::DrafterKind::kMtp:
       return formats::DrafterFields::kMtp;
-    case model::DrafterKind::kDSpark:
+    case formats::DrafterKind::kDSpark:
       return formats::DrafterFields::kDSpark;
-    case model::DrafterKind::kNone:
+    case formats::DrafterKind::kNone:
       break;
   }
   return formats::DrafterFields::kNone;
@@ -30,13 +30,13 @@ formats::DrafterFields fields_of(model::DrafterKind kind) {
 Status inspect_checkpoint(Inspection& result) {
   HADAL_ASSIGN(const auto checkpoint, formats::Checkpoint::open(result.path));
   result.config = checkpoint->config();
-  HADAL_ASSIGN(const model::TensorCheck check, model::check_tensors(result.config, *checkpoint));
+  HADAL_ASSIGN(const formats::TensorCheck check, formats::check_tensors(result.config, *checkpoint));
   result.has_weights = true;
   result.drafter = check.drafter;
   result.formats = check.formats;
   result.release =
       formats::release_name(result.config, fields_of(check.drafter.kind), std::optional(check.formats.expert));
-  result.totals = model::totals(check.table, result.config, checkpoint.get());
+  result.totals = formats::totals(check.table, result.config, checkpoint.get());
   result.shards = static_cast<std::int64_t>(checkpoint->shards().size());
   result.tensors = checkpoint->tensor_count();
   for (const auto& shard : checkpoint->shards()) result.file_bytes += shard.file_bytes;
@@ -47,12 +47,13 @@ Status inspect_checkpoint(Inspection& result) {
 
 Status inspect_config(Inspection& result) {
   HADAL_ASSIGN(result.config, formats::read_model_config(result.path));
-  result.drafter = model::drafter_shape(result.config);
+  result.drafter = formats::drafter_shape(result.config);
   result.release = formats::release_name(result.config, fields_of(result.drafter.kind), std::nullopt);
   if (result.config.expert_dtype == "fp8") result.formats.expert = DType::kE4m3;
   if (result.config.expert_dtype == "bf16") result.formats.expert = DType::kBf16;
-  HADAL_ASSIGN(const model::TensorTable table, model::TensorTable::make(result.config, result.drafter, result.formats));
-  result.totals = model::totals(table, result.config);
+  HADAL_ASSIGN(const formats::TensorTable table,
+               formats::TensorTable::make(result.config, result.drafter, result.formats));
+  result.totals = formats::totals(table, result.config);
   result.shards = table.shards;
   result.tensors = static_cast<std::int64_t>(table.tensors.size());
   auto next = table.tensors.begin();
@@ -71,9 +72,9 @@ Status inspect_config(Inspection& result) {
 MemoryFit fit_memory(const Inspection& inspection, std::int64_t memory_bytes) {
   MemoryFit fit;
   fit.memory_bytes = memory_bytes;
-  const model::PartTotals& routed = inspection.totals[static_cast<std::size_t>(model::ModelPart::kRoutedExperts)];
-  const model::PartTotals& drafter = inspection.totals[static_cast<std::size_t>(model::ModelPart::kDrafter)];
-  const std::int64_t weights = model::main_model(inspection.totals).bytes + drafter.bytes;
+  const formats::PartTotals& routed = inspection.totals[static_cast<std::size_t>(formats::ModelPart::kRoutedExperts)];
+  const formats::PartTotals& drafter = inspection.totals[static_cast<std::size_t>(formats::ModelPart::kDrafter)];
+  const std::int64_t weights = formats::main_model(inspection.totals).bytes + drafter.bytes;
   const std::int64_t beside_weights = memory_bytes - weights;
   fit.resident = beside_weights >= inspection.state_bytes;
   fit.sequences = fit.resident ? beside_weights / inspection.state_bytes : 0;

@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "base/result.h"
+#include "formats/drafter_kind.h"
 #include "formats/model_config.h"
-#include "model/drafter_kind.h"
+#include "formats/tensor_table.h"
 #include "model/numerics.h"
 #include "model/state.h"
-#include "model/tensor_table.h"
 
 namespace hadal::plan {
 
@@ -38,9 +38,9 @@ struct Inspection {
   bool has_weights = false;  // false: everything is derived from the configuration
   std::string release;
   formats::ModelConfig config;
-  model::DrafterShape drafter;
-  model::WeightFormats formats;
-  model::Totals totals{};
+  formats::DrafterShape drafter;
+  formats::WeightFormats formats;
+  formats::Totals totals{};
   std::int64_t shards = 0;
   std::int64_t tensors = 0;
   std::int64_t file_bytes = 0;  // of all shards, headers included

@@ -23,13 +23,13 @@ std::vector<std::string> type_names(std::uint32_t types) {
   return names;
 }
 
-std::string_view drafter_name(model::DrafterKind kind) {
+std::string_view drafter_name(formats::DrafterKind kind) {
   switch (kind) {
-    case model::DrafterKind::kNone:
+    case formats::DrafterKind::kNone:
       return "none";
-    case model::DrafterKind::kMtp:
+    case formats::DrafterKind::kMtp:
       return "mtp";
-    case model::DrafterKind::kDSpark:
+    case formats::DrafterKind::kDSpark:
       return "dspark";
   }
   return "none";
@@ -70,7 +70,7 @@ std::string schedule(const formats::ModelConfig& config) {
   return text;
 }
 
-void add_row(std::string& text, std::string_view name, const model::PartTotals& sum) {
+void add_row(std::string& text, std::string_view name, const formats::PartTotals& sum) {
   text += fmt::format("  {:<18}{:>9}  {:>12}  {:>10}  {:>10}  {}\n", name, with_separators(sum.tensors),
                       human_bytes(sum.bytes), human_count(sum.parameters),
                       sum.active_parameters == 0 ? "" : human_count(sum.active_parameters),
@@ -80,13 +80,13 @@ void add_row(std::string& text, std::string_view name, const model::PartTotals& 
 std::string weights_table(const Inspection& inspection) {
   std::string text = fmt::format("  {:<18}{:>9}  {:>12}  {:>10}  {:>10}  {}\n", "part", "tensors", "bytes",
                                  "parameters", "a token", "types");
-  for (std::size_t part = 0; part < model::kModelParts; ++part) {
-    const model::PartTotals& sum = inspection.totals[part];
-    if (static_cast<model::ModelPart>(part) == model::ModelPart::kDrafter || sum.tensors == 0) continue;
-    add_row(text, model::name(static_cast<model::ModelPart>(part)), sum);
+  for (std::size_t part = 0; part < formats::kModelParts; ++part) {
+    const formats::PartTotals& sum = inspection.totals[part];
+    if (static_cast<formats::ModelPart>(part) == formats::ModelPart::kDrafter || sum.tensors == 0) continue;
+    add_row(text, formats::name(static_cast<formats::ModelPart>(part)), sum);
   }
-  add_row(text, "main model", model::main_model(inspection.totals));
-  model::PartTotals drafter = inspection.totals[static_cast<std::size_t>(model::ModelPart::kDrafter)];
+  add_row(text, "main model", formats::main_model(inspection.totals));
+  formats::PartTotals drafter = inspection.totals[static_cast<std::size_t>(formats::ModelPart::kDrafter)];
   drafter.active_parameters = 0;  // depends on how much is drafted
   if (drafter.tensors > 0) add_row(text, "drafter", drafter);
   return text;
@@ -130,11 +130,11 @@ std::string report_text(const Inspection& inspection) {
                       c.moe_intermediate_size, c.num_experts_per_tok);
   text += fmt::format("  context   {} tokens; vocabulary {}\n", with_separators(c.max_position_embeddings),
                       with_separators(c.vocab_size));
-  if (inspection.drafter.kind == model::DrafterKind::kDSpark) {
+  if (inspection.drafter.kind == formats::DrafterKind::kDSpark) {
     text += fmt::format("  drafter   DSpark, {} stages, {} tokens a draft\n", inspection.drafter.stages,
                         c.dspark.block_size);
   } else {
-    text += fmt::format("  drafter   {}\n", inspection.drafter.kind == model::DrafterKind::kMtp ? "MTP" : "none");
+    text += fmt::format("  drafter   {}\n", inspection.drafter.kind == formats::DrafterKind::kMtp ? "MTP" : "none");
   }
   text += fmt::format("\nWeights: {} tensors in {} files of {}{}\n", with_separators(inspection.tensors),
                       inspection.shards, human_bytes(inspection.file_bytes),
@@ -164,7 +164,7 @@ std::string report_json(const Inspection& inspection) {
   root["num_experts_per_tok"] = c.num_experts_per_tok;
   root["max_position_embeddings"] = c.max_position_embeddings;
   root["drafter"] = {{"kind", drafter_name(inspection.drafter.kind)}, {"stages", inspection.drafter.stages}};
-  const auto sum_json = [](const model::PartTotals& sum) {
+  const auto sum_json = [](const formats::PartTotals& sum) {
     return Json{{"tensors", sum.tensors},
                 {"bytes", sum.bytes},
                 {"parameters", sum.parameters},
@@ -174,9 +174,9 @@ std::string report_json(const Inspection& inspection) {
   root["weights"] = {{"files", inspection.shards},
                      {"file_bytes", inspection.file_bytes},
                      {"tensors", inspection.tensors},
-                     {"main_model", sum_json(model::main_model(inspection.totals))}};
-  for (std::size_t part = 0; part < model::kModelParts; ++part) {
-    root["weights"]["parts"][std::string(model::name(static_cast<model::ModelPart>(part)))] =
+                     {"main_model", sum_json(formats::main_model(inspection.totals))}};
+  for (std::size_t part = 0; part < formats::kModelParts; ++part) {
+    root["weights"]["parts"][std::string(formats::name(static_cast<formats::ModelPart>(part)))] =
         sum_json(inspection.totals[part]);
   }
   root["state"] = {{"numerics", inspection.profile.name}, {"context", inspection.context},

@@ -10,8 +10,8 @@
 #include "engine/recorder.h"
 #include "engine/vector_set.h"
 #include "formats/presets.h"
+#include "formats/tensor_table.h"
 #include "model/model.h"
-#include "model/tensor_table.h"
 #include "ops/reference/reference_backend.h"
 #include "testing/pool_source.h"
 
@@ -75,7 +75,7 @@ TEST_P(FullWidth, CpuEqualsReference) {
   config->num_hash_layers = GetParam().hash_layers;
   config->num_nextn_predict_layers = 0;
   config->vocab_size = 2048;  // the vocabulary is not what is tested
-  auto table = model::TensorTable::make(*config, {}, {});
+  auto table = formats::TensorTable::make(*config, {}, {});
   ASSERT_TRUE(table) << table.error().message;
   const testing::PoolSource source(*table, 1);
 

@@ -40,7 +40,7 @@ class Runner {
  private:
   [[nodiscard]] std::int64_t length() const { return static_cast<std::int64_t>(tokens_.size()); }
   [[nodiscard]] std::int64_t vocabulary() const { return model_.config().vocab_size; }
-  [[nodiscard]] bool drafts() const { return cell_.drafts && model_.drafter().kind != model::DrafterKind::kNone; }
+  [[nodiscard]] bool drafts() const { return cell_.drafts && model_.drafter().kind != formats::DrafterKind::kNone; }
   Status treat_state();
   Status step(std::int64_t count, std::span<const std::int64_t> wrong_tail);
   Status round();

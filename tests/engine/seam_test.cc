@@ -38,14 +38,14 @@ std::unique_ptr<VectorSet> run(ops::Backend& backend, const formats::Checkpoint&
                         .logits_positions = std::vector<std::int64_t>(tokens.size()),
                         .mtp_logits_positions = {},
                         .trace_positions = std::vector<std::int64_t>(tokens.size()),
-                        .drafter = (*model)->drafter().kind != model::DrafterKind::kNone,
+                        .drafter = (*model)->drafter().kind != formats::DrafterKind::kNone,
                         .context_positions = {},
                         .anchors = {},
                         .full_positions = {},
                         .forced_inputs = nullptr};
   std::iota(options.logits_positions.begin(), options.logits_positions.end(), 0);
   options.trace_positions = options.logits_positions;
-  if ((*model)->drafter().kind == model::DrafterKind::kDSpark) {
+  if ((*model)->drafter().kind == formats::DrafterKind::kDSpark) {
     options.context_positions = {0, 5, 64, 130};
     for (const std::int64_t position : options.context_positions) {
       options.anchors.push_back(tokens[static_cast<std::size_t>(position) + 1]);

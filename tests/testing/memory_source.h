@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "formats/tensor_table.h"
 #include "formats/weight_source.h"
-#include "model/tensor_table.h"
 
 namespace hadal::testing_support {
 
@@ -23,9 +23,9 @@ class MemorySource final : public formats::WeightSource {
   };
 
   MemorySource() = default;
-  explicit MemorySource(const model::TensorTable& table) {
+  explicit MemorySource(const formats::TensorTable& table) {
     std::int64_t largest = 0;
-    for (const model::ExpectedTensor& tensor : table.tensors) {
+    for (const formats::ExpectedTensor& tensor : table.tensors) {
       items[tensor.name] = {tensor.type, tensor.shape};
       if (tensor.type == DType::kI64) largest = std::max(largest, tensor.bytes());
     }

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "base/philox.h"
+#include "formats/tensor_table.h"
 #include "formats/weight_source.h"
-#include "model/tensor_table.h"
 
 namespace hadal::testing {
 
@@ -19,13 +19,13 @@ namespace hadal::testing {
 /// sane.
 class PoolSource final : public formats::WeightSource {
  public:
-  PoolSource(const model::TensorTable& table, std::uint32_t seed) : seed_(seed) {
-    for (const model::ExpectedTensor& tensor : table.tensors) {
+  PoolSource(const formats::TensorTable& table, std::uint32_t seed) : seed_(seed) {
+    for (const formats::ExpectedTensor& tensor : table.tensors) {
       tensors_[tensor.name] = &tensor;
     }
     for (const DType type : {DType::kF32, DType::kBf16, DType::kE4m3, DType::kE8m0, DType::kI8, DType::kI64}) {
       std::int64_t bytes = 0;
-      for (const model::ExpectedTensor& tensor : table.tensors) {
+      for (const formats::ExpectedTensor& tensor : table.tensors) {
         if (tensor.type == type) bytes = std::max(bytes, tensor.bytes());
       }
       if (bytes > 0) fill(type, bytes + kSlack, experts_of(table));
@@ -35,7 +35,7 @@ class PoolSource final : public formats::WeightSource {
   [[nodiscard]] Result<formats::HostTensor> tensor(std::string_view name) const override {
     const auto found = tensors_.find(name);
     if (found == tensors_.end()) return fail(ErrorCode::kNotFound, "no tensor " + std::string(name));
-    const model::ExpectedTensor& expected = *found->second;
+    const formats::ExpectedTensor& expected = *found->second;
     std::uint64_t hash = 1469598103934665603ULL;
     for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
     const auto item = static_cast<std::uint64_t>(size_of(expected.type));
@@ -59,10 +59,10 @@ class PoolSource final : public formats::WeightSource {
  private:
   static constexpr std::uint64_t kSlack = 1 << 20;
 
-  static std::pair<std::int64_t, std::int64_t> experts_of(const model::TensorTable& table) {
+  static std::pair<std::int64_t, std::int64_t> experts_of(const formats::TensorTable& table) {
     std::int64_t experts = 1;
     std::int64_t chosen = 1;
-    for (const model::ExpectedTensor& tensor : table.tensors) {
+    for (const formats::ExpectedTensor& tensor : table.tensors) {
       if (tensor.name.ends_with("ffn.gate.weight")) experts = tensor.shape[0];
       if (tensor.name.ends_with("tid2eid")) chosen = tensor.shape[1];
     }
@@ -124,7 +124,7 @@ class PoolSource final : public formats::WeightSource {
   }
 
   std::uint32_t seed_;
-  std::map<std::string, const model::ExpectedTensor*, std::less<>> tensors_;
+  std::map<std::string, const formats::ExpectedTensor*, std::less<>> tensors_;
   std::map<DType, std::vector<std::byte>> pools_;
 };
 

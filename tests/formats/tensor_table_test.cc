@@ -1,4 +1,4 @@
-#include "model/tensor_table.h"
+#include "formats/tensor_table.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@
 #include "testing/temp_directory.h"
 #include "testing/xz.h"
 
-namespace hadal::model {
+namespace hadal::formats {
 namespace {
 
 using testing_support::decompress_xz;
@@ -34,8 +34,8 @@ constexpr Release kReleases[] = {
     {"V4-Pro-0813", {DrafterKind::kDSpark, 3}, 149782, 892727580904, 66},
 };
 
-formats::ModelConfig config_of(const char* directory) {
-  auto config = formats::read_model_config(golden("configs") / directory / "config.json");
+ModelConfig config_of(const char* directory) {
+  auto config = read_model_config(golden("configs") / directory / "config.json");
   if (!config) throw std::runtime_error(config.error().message);
   return *config;
 }
@@ -56,8 +56,8 @@ TEST_P(OfficialTables, EqualThePublishedLists) {
   while (std::getline(list, line)) {
     ASSERT_LT(at, table->tensors.size());
     const ExpectedTensor& tensor = table->tensors[at++];
-    std::string ours = std::to_string(tensor.shard) + "\t" + tensor.name + "\t" +
-                       std::string(formats::safetensors_name(tensor.type)) + "\t";
+    std::string ours =
+        std::to_string(tensor.shard) + "\t" + tensor.name + "\t" + std::string(safetensors_name(tensor.type)) + "\t";
     for (int i = 0; i < tensor.shape.rank(); ++i) ours += (i == 0 ? "" : ",") + std::to_string(tensor.shape[i]);
     ASSERT_EQ(ours, line);
     bytes += tensor.bytes();
@@ -71,7 +71,7 @@ TEST_P(OfficialTables, GiveThePublishedShards) {
   const Release& release = GetParam();
   const auto table = TensorTable::make(config_of(release.directory), release.drafter, {});
   ASSERT_TRUE(table);
-  std::map<std::int64_t, std::vector<formats::TensorSpec>> shards;
+  std::map<std::int64_t, std::vector<TensorSpec>> shards;
   for (const ExpectedTensor& tensor : table->tensors) {
     shards[tensor.shard].push_back({tensor.name, tensor.type, tensor.shape});
   }
@@ -84,9 +84,9 @@ TEST_P(OfficialTables, GiveThePublishedShards) {
   while (list >> number >> file_bytes >> header_bytes >> tensors) {
     ++lines;
     const auto& specs = shards.at(number);
-    const auto header = static_cast<std::int64_t>(formats::safetensors_header(specs).size());
+    const auto header = static_cast<std::int64_t>(safetensors_header(specs).size());
     std::int64_t data = 0;
-    for (const formats::TensorSpec& spec : specs) data += formats::byte_size(spec);
+    for (const TensorSpec& spec : specs) data += byte_size(spec);
     EXPECT_EQ(static_cast<std::int64_t>(specs.size()), tensors) << number;
     EXPECT_EQ(header, header_bytes + 8) << number;
     EXPECT_EQ(header + data, file_bytes) << number;
@@ -196,4 +196,4 @@ TEST(TensorTable, OtherFormatsHaveTheirShapes) {
 }
 
 }  // namespace
-}  // namespace hadal::model
+}  // namespace hadal::formats

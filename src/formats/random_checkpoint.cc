@@ -1,4 +1,4 @@
-#include "model/random_checkpoint.h"
+#include "formats/random_checkpoint.h"
 
 #include <fmt/core.h>
 #include <unistd.h>
@@ -13,10 +13,10 @@
 #include "base/thread_pool.h"
 #include "base/units.h"
 #include "formats/presets.h"
+#include "formats/random_weights.h"
 #include "formats/safetensors_writer.h"
-#include "model/random_weights.h"
 
-namespace hadal::model {
+namespace hadal::formats {
 namespace {
 
 namespace fs = std::filesystem;
@@ -105,10 +105,10 @@ class ShardWriter {
         total_(total) {}
 
   Status write(const fs::path& path, std::span<const ExpectedTensor> tensors) {
-    std::vector<formats::TensorSpec> specs;
+    std::vector<TensorSpec> specs;
     specs.reserve(tensors.size());
     for (const ExpectedTensor& tensor : tensors) specs.push_back({tensor.name, tensor.type, tensor.shape});
-    HADAL_ASSIGN(auto writer, formats::SafetensorsWriter::create(path, specs));
+    HADAL_ASSIGN(auto writer, SafetensorsWriter::create(path, specs));
     if (request_.sparse) {
       HADAL_TRY(writer.leave_hole());
       return writer.finish();
@@ -118,7 +118,7 @@ class ShardWriter {
   }
 
  private:
-  Status write_tensor(formats::SafetensorsWriter& writer, const ExpectedTensor& tensor) {
+  Status write_tensor(SafetensorsWriter& writer, const ExpectedTensor& tensor) {
     const std::int64_t bytes = tensor.bytes();
     for (std::int64_t begin = 0; begin < bytes; begin += kChunk) {
       const std::int64_t count = std::min(kChunk, bytes - begin);
@@ -146,15 +146,15 @@ class ShardWriter {
 
 }  // namespace
 
-DrafterShape drafter_shape(const formats::ModelConfig& config) {
+DrafterShape drafter_shape(const ModelConfig& config) {
   const auto stages = static_cast<std::int64_t>(config.compress_ratios.size()) - config.num_hidden_layers;
-  switch (formats::drafter_fields(config)) {
-    case formats::DrafterFields::kDSpark:
+  switch (drafter_fields(config)) {
+    case DrafterFields::kDSpark:
       if (stages < 1) return {};  // fields of a drafter that compress_ratios does not describe
       return {DrafterKind::kDSpark, stages};
-    case formats::DrafterFields::kMtp:
+    case DrafterFields::kMtp:
       return {DrafterKind::kMtp, 1};
-    case formats::DrafterFields::kNone:
+    case DrafterFields::kNone:
       break;
   }
   return {};
@@ -207,8 +207,8 @@ Status write_random_checkpoint(const RandomCheckpoint& request) {
   HADAL_TRY(write_file_atomically(draft.path() / "RANDOM_WEIGHTS.txt", notice(request)));
   HADAL_TRY(write_file_atomically(draft.path() / "generation_config.json", generation));
   HADAL_TRY(write_file_atomically(draft.path() / "model.safetensors.index.json", index_json(table)));
-  HADAL_TRY(write_file_atomically(draft.path() / "config.json", formats::model_config_json(request.config, quantized)));
+  HADAL_TRY(write_file_atomically(draft.path() / "config.json", model_config_json(request.config, quantized)));
   return draft.publish(target);
 }
 
-}  // namespace hadal::model
+}  // namespace hadal::formats

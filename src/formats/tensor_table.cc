@@ -1,13 +1,13 @@
-#include "model/tensor_table.h"
+#include "formats/tensor_table.h"
 
 #include <fmt/core.h>
 
 #include <algorithm>
 
 #include "formats/safetensors_writer.h"
-#include "ops/weight.h"
+#include "tensor/scale_blocks.h"
 
-namespace hadal::model {
+namespace hadal::formats {
 namespace {
 
 std::int64_t blocks(std::int64_t extent, std::int64_t block) { return (extent + block - 1) / block; }
@@ -15,7 +15,7 @@ std::int64_t blocks(std::int64_t extent, std::int64_t block) { return (extent + 
 /// Appends the tensors of one shard after the other.
 class Builder {
  public:
-  Builder(const formats::ModelConfig& config, const WeightFormats& formats) : c_(config), formats_(formats) {}
+  Builder(const ModelConfig& config, const WeightFormats& formats) : c_(config), formats_(formats) {}
 
   std::vector<ExpectedTensor> take() { return std::move(tensors_); }
   [[nodiscard]] std::int64_t shard() const { return shard_; }
@@ -27,7 +27,7 @@ class Builder {
 
   void sort_shard() {
     std::sort(tensors_.begin() + first_of_shard_, tensors_.end(), [](const ExpectedTensor& a, const ExpectedTensor& b) {
-      return formats::official_order(a.type, a.name, b.type, b.name);
+      return official_order(a.type, a.name, b.type, b.name);
     });
     first_of_shard_ = static_cast<std::ptrdiff_t>(tensors_.size());
   }
@@ -42,10 +42,9 @@ class Builder {
     const bool fp4 = type == DType::kI8;
     tensors_.push_back({name + ".weight", type, {out, fp4 ? in / 2 : in}, part, role, shard_});
     if (fp4) {
-      tensors_.push_back(
-          {name + ".scale", DType::kE8m0, {out, in / ops::kFp4Block}, part, TensorRole::kFp4Scale, shard_});
+      tensors_.push_back({name + ".scale", DType::kE8m0, {out, in / kFp4Block}, part, TensorRole::kFp4Scale, shard_});
     } else if (type == DType::kE4m3) {
-      const Shape shape{blocks(out, ops::kFp8Tile), blocks(in, ops::kFp8Tile)};
+      const Shape shape{blocks(out, kFp8Tile), blocks(in, kFp8Tile)};
       tensors_.push_back({name + ".scale", formats_.scale, shape, part, TensorRole::kFp8Scale, shard_});
     }
   }
@@ -147,7 +146,7 @@ class Builder {
     linear(prefix + "shared_experts.w3", inter, c_.hidden_size, shared);
   }
 
-  const formats::ModelConfig& c_;
+  const ModelConfig& c_;
   WeightFormats formats_;
   std::vector<ExpectedTensor> tensors_;
   std::ptrdiff_t first_of_shard_ = 0;
@@ -163,15 +162,15 @@ std::string_view name(ModelPart part) {
   return kNames[static_cast<std::size_t>(part)];
 }
 
-Result<TensorTable> TensorTable::make(const formats::ModelConfig& config, const DrafterShape& drafter,
+Result<TensorTable> TensorTable::make(const ModelConfig& config, const DrafterShape& drafter,
                                       const WeightFormats& formats) {
   if (formats.expert == DType::kI8 &&
-      (config.hidden_size % ops::kFp4Block != 0 || config.moe_intermediate_size % ops::kFp4Block != 0)) {
+      (config.hidden_size % kFp4Block != 0 || config.moe_intermediate_size % kFp4Block != 0)) {
     return fail(
         ErrorCode::kInvalidArgument,
         fmt::format("FP4 experts need hidden_size and moe_intermediate_size to be multiples of {}, but they are "
                     "{} and {}",
-                    ops::kFp4Block, config.hidden_size, config.moe_intermediate_size));
+                    kFp4Block, config.hidden_size, config.moe_intermediate_size));
   }
   Builder builder(config, formats);
   builder.plain("embed.weight", DType::kBf16, {config.vocab_size, config.hidden_size}, ModelPart::kEmbedding);
@@ -198,7 +197,7 @@ Result<TensorTable> TensorTable::make(const formats::ModelConfig& config, const 
   return table;
 }
 
-Totals totals(const TensorTable& table, const formats::ModelConfig& config, const formats::WeightSource* source) {
+Totals totals(const TensorTable& table, const ModelConfig& config, const WeightSource* source) {
   Totals sums;
   for (const ExpectedTensor& expected : table.tensors) {
     DType type = expected.type;
@@ -238,4 +237,4 @@ PartTotals main_model(const Totals& totals) {
   return sum;
 }
 
-}  // namespace hadal::model
+}  // namespace hadal::formats

@@ -1,4 +1,4 @@
-#include "model/random_checkpoint.h"
+#include "formats/random_checkpoint.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,11 +11,11 @@
 
 #include "formats/checkpoint.h"
 #include "formats/presets.h"
-#include "model/random_weights.h"
-#include "model/tensor_check.h"
+#include "formats/random_weights.h"
+#include "formats/tensor_check.h"
 #include "testing/temp_directory.h"
 
-namespace hadal::model {
+namespace hadal::formats {
 namespace {
 
 using testing::HasSubstr;
@@ -26,7 +26,7 @@ using testing_support::TempDirectory;
 using testing_support::write_text;
 
 RandomCheckpoint tiny(const std::filesystem::path& directory) {
-  return {.directory = directory, .config = *formats::preset("tiny"), .formats = {}, .seed = 5};
+  return {.directory = directory, .config = *preset("tiny"), .formats = {}, .seed = 5};
 }
 
 // Every format and drafter gives a checkpoint that opens and passes every check.
@@ -37,15 +37,14 @@ TEST(RandomCheckpoints, AreWhole) {
   const WeightFormats bf16{.linear = DType::kBf16, .expert = DType::kBf16};
   int number = 0;
   for (const WeightFormats& formats : {official, base, bf16}) {
-    for (const auto fields :
-         {formats::DrafterFields::kNone, formats::DrafterFields::kMtp, formats::DrafterFields::kDSpark}) {
+    for (const auto fields : {DrafterFields::kNone, DrafterFields::kMtp, DrafterFields::kDSpark}) {
       RandomCheckpoint request = tiny(temp / std::to_string(number++));
-      request.config = formats::with_drafter(request.config, fields);
+      request.config = with_drafter(request.config, fields);
       request.config.expert_dtype = "";
       request.formats = formats;
       const Status status = write_random_checkpoint(request);
       ASSERT_TRUE(status) << status.error().message;
-      const auto checkpoint = formats::Checkpoint::open(request.directory);
+      const auto checkpoint = Checkpoint::open(request.directory);
       ASSERT_TRUE(checkpoint) << checkpoint.error().message;
       EXPECT_THAT((*checkpoint)->warnings(), IsEmpty());
       const auto check = check_tensors((*checkpoint)->config(), **checkpoint);
@@ -70,7 +69,7 @@ double deviation(const std::vector<double>& values) {
 TEST(RandomCheckpoints, WeightsKeepActivationsSane) {
   const TempDirectory temp;
   ASSERT_TRUE(write_random_checkpoint(tiny(temp / "c")));
-  const auto checkpoint = formats::Checkpoint::open(temp / "c");
+  const auto checkpoint = Checkpoint::open(temp / "c");
   ASSERT_TRUE(checkpoint);
   const auto get = [&](const std::string& name) { return (*checkpoint)->tensor(name).value(); };
 
@@ -116,7 +115,7 @@ TEST(RandomCheckpoints, WeightsKeepActivationsSane) {
 TEST(RandomCheckpoints, TokensHaveDistinctExperts) {
   const TempDirectory temp;
   ASSERT_TRUE(write_random_checkpoint(tiny(temp / "c")));
-  const auto checkpoint = formats::Checkpoint::open(temp / "c");
+  const auto checkpoint = Checkpoint::open(temp / "c");
   ASSERT_TRUE(checkpoint);
   std::set<std::int64_t> seen;
   for (const char* name : {"layers.0.ffn.gate.tid2eid", "layers.1.ffn.gate.tid2eid", "layers.2.ffn.gate.tid2eid"}) {
@@ -135,7 +134,7 @@ TEST(RandomCheckpoints, TokensHaveDistinctExperts) {
 
 // Bytes depend on seed, name and place alone: not on threads, pieces or what else is written.
 TEST(RandomCheckpoints, ContentIsAFunctionOfSeedNameAndPlace) {
-  const auto config = *formats::preset("tiny");
+  const auto config = *preset("tiny");
   const RandomWeights weights(config, 5);
   const RandomWeights other(config, 6);
   const auto table = TensorTable::make(config, {DrafterKind::kMtp, 1}, {});
@@ -185,7 +184,7 @@ TEST(RandomCheckpoints, NothingIsOverwrittenOrLeftHalfDone) {
 
   if (std::filesystem::space(temp.path()).available < std::uintmax_t{800} << 30) {
     RandomCheckpoint huge = tiny(temp / "huge");
-    huge.config = *formats::preset("pro");
+    huge.config = *preset("pro");
     const auto space = write_random_checkpoint(huge);
     ASSERT_FALSE(space);
     EXPECT_EQ(space.error().code, ErrorCode::kResourceExhausted);
@@ -194,7 +193,7 @@ TEST(RandomCheckpoints, NothingIsOverwrittenOrLeftHalfDone) {
 
   std::filesystem::create_directory(temp / "empty");
   EXPECT_TRUE(write_random_checkpoint(tiny((temp / "empty").string() + "/")));
-  EXPECT_TRUE(formats::Checkpoint::open(temp / "empty"));
+  EXPECT_TRUE(Checkpoint::open(temp / "empty"));
 }
 
 struct Release {
@@ -209,10 +208,10 @@ class SparseCheckpoints : public testing::TestWithParam<Release> {};
 TEST_P(SparseCheckpoints, HaveTheTrueSizes) {
   const TempDirectory temp;
   const RandomCheckpoint request{
-      .directory = temp / "c", .config = *formats::preset(GetParam().preset), .formats = {}, .seed = 0, .sparse = true};
+      .directory = temp / "c", .config = *preset(GetParam().preset), .formats = {}, .seed = 0, .sparse = true};
   const Status status = write_random_checkpoint(request);
   ASSERT_TRUE(status) << status.error().message;
-  const auto checkpoint = formats::Checkpoint::open(temp / "c");
+  const auto checkpoint = Checkpoint::open(temp / "c");
   ASSERT_TRUE(checkpoint) << checkpoint.error().message;
   EXPECT_THAT((*checkpoint)->warnings(), IsEmpty());
   const auto check = check_tensors((*checkpoint)->config(), **checkpoint);
@@ -250,4 +249,4 @@ INSTANTIATE_TEST_SUITE_P(All, SparseCheckpoints,
                                          Release{"pro-0813", "V4-Pro-0813", 11651606}));
 
 }  // namespace
-}  // namespace hadal::model
+}  // namespace hadal::formats

@@ -1,4 +1,4 @@
-#include "model/tensor_check.h"
+#include "formats/tensor_check.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 #include "testing/memory_source.h"
 #include "testing/temp_directory.h"
 
-namespace hadal::model {
+namespace hadal::formats {
 namespace {
 
 using testing::ElementsAre;
@@ -19,8 +19,8 @@ using testing::IsEmpty;
 using testing_support::golden;
 using testing_support::MemorySource;
 
-formats::ModelConfig read(const char* path) {
-  auto config = formats::read_model_config(golden(path));
+ModelConfig read(const char* path) {
+  auto config = read_model_config(golden(path));
   if (!config) throw std::runtime_error(config.error().message);
   return *config;
 }
@@ -45,12 +45,12 @@ class TensorChecks : public testing::Test {
     return source_.items[name];
   }
 
-  formats::ModelConfig config_;
+  ModelConfig config_;
   MemorySource source_;
 };
 
 TEST_F(TensorChecks, GoldenCheckpointsAreWhole) {
-  const auto base = formats::Checkpoint::open(golden("tiny-base/checkpoint"));
+  const auto base = Checkpoint::open(golden("tiny-base/checkpoint"));
   ASSERT_TRUE(base);
   const auto base_check = check_tensors((*base)->config(), **base);
   ASSERT_TRUE(base_check) << base_check.error().message;
@@ -58,7 +58,7 @@ TEST_F(TensorChecks, GoldenCheckpointsAreWhole) {
   EXPECT_THAT(base_check->warnings, IsEmpty());
   EXPECT_EQ(base_check->formats.expert, DType::kE4m3);
   EXPECT_EQ(base_check->formats.scale, DType::kF32);
-  const auto dspark = formats::Checkpoint::open(golden("tiny-dspark/checkpoint"));
+  const auto dspark = Checkpoint::open(golden("tiny-dspark/checkpoint"));
   ASSERT_TRUE(dspark);
   const auto dspark_check = check_tensors((*dspark)->config(), **dspark);
   ASSERT_TRUE(dspark_check) << dspark_check.error().message;
@@ -179,7 +179,7 @@ TEST_F(TensorChecks, DraftersAreFoundByTheirTensors) {
     EXPECT_THAT(check.warnings, ElementsAre("drafting is off: " + reason));
     for (const ExpectedTensor& tensor : check.table.tensors) EXPECT_NE(tensor.part, ModelPart::kDrafter);
   };
-  const formats::ModelConfig config = config_;
+  const ModelConfig config = config_;
   const auto items = source_.items;
 
   config_.dspark = {};
@@ -255,4 +255,4 @@ TEST(TensorCheckAtFullSize, FlashAndPro) {
 }
 
 }  // namespace
-}  // namespace hadal::model
+}  // namespace hadal::formats

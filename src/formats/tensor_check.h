@@ -4,12 +4,12 @@
 #include <vector>
 
 #include "base/result.h"
+#include "formats/drafter_kind.h"
 #include "formats/model_config.h"
+#include "formats/tensor_table.h"
 #include "formats/weight_source.h"
-#include "model/drafter_kind.h"
-#include "model/tensor_table.h"
 
-namespace hadal::model {
+namespace hadal::formats {
 
 /// What a source of weights turned out to hold.
 struct TensorCheck {
@@ -24,7 +24,6 @@ struct TensorCheck {
 /// names existing experts. Finds the drafter: the tensors decide, the configuration must agree, and a drafter that is
 /// not whole is left out with a warning (spec/dspark.md 1).
 /// Errors: kCorrupt, one error with all that is wrong.
-[[nodiscard]] Result<TensorCheck> check_tensors(const formats::ModelConfig& config,
-                                                const formats::WeightSource& source);
+[[nodiscard]] Result<TensorCheck> check_tensors(const ModelConfig& config, const WeightSource& source);
 
-}  // namespace hadal::model
+}  // namespace hadal::formats

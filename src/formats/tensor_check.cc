@@ -1,4 +1,4 @@
-#include "model/tensor_check.h"
+#include "formats/tensor_check.h"
 
 #include <fmt/core.h>
 #include <fmt/format.h>
@@ -11,13 +11,10 @@
 
 #include "base/problems.h"
 #include "formats/safetensors.h"
-#include "ops/weight.h"
+#include "tensor/scale_blocks.h"
 
-namespace hadal::model {
+namespace hadal::formats {
 namespace {
-
-using formats::HostTensor;
-using formats::safetensors_name;
 
 constexpr std::string_view kWeight = ".weight";
 constexpr std::int64_t kMaxStages = 64;
@@ -35,7 +32,7 @@ std::string described(DType type, const Shape& shape) {
 /// Compares one source with a table; sentences go to the problems of the main model or of the drafter.
 class Checker {
  public:
-  Checker(const formats::ModelConfig& config, const formats::WeightSource& source) : config_(config), source_(source) {}
+  Checker(const ModelConfig& config, const WeightSource& source) : config_(config), source_(source) {}
 
   Problems main;
   Problems drafter;
@@ -79,7 +76,7 @@ class Checker {
                                       described(found->type, found->shape)));
     }
     const Shape shape{out, fp4 ? in / 2 : in};
-    if (found->shape != shape || (fp4 && in % ops::kFp4Block != 0)) {
+    if (found->shape != shape || (fp4 && in % kFp4Block != 0)) {
       return problems.add(fmt::format("tensor '{}' is {}, but must be {}", expected.name,
                                       described(found->type, found->shape), described(found->type, shape)));
     }
@@ -93,8 +90,7 @@ class Checker {
       return;
     }
     if (!scale) return problems.add(missing(name));
-    const Shape tiles =
-        fp4 ? Shape{out, in / ops::kFp4Block} : Shape{blocks(out, ops::kFp8Tile), blocks(in, ops::kFp8Tile)};
+    const Shape tiles = fp4 ? Shape{out, in / kFp4Block} : Shape{blocks(out, kFp8Tile), blocks(in, kFp8Tile)};
     const bool type_fits = scale->type == DType::kE8m0 || (scale->type == DType::kF32 && !fp4);
     if (!type_fits || scale->shape != tiles) {
       problems.add(fmt::format("tensor '{}' is {}, but must be {}", name, described(scale->type, scale->shape),
@@ -120,8 +116,8 @@ class Checker {
 
   static std::string missing(std::string_view name) { return fmt::format("tensor '{}' is missing", name); }
 
-  const formats::ModelConfig& config_;
-  const formats::WeightSource& source_;
+  const ModelConfig& config_;
+  const WeightSource& source_;
 };
 
 /// 1 + the largest i of a tensor `mtp.i.attn.wq_a.weight`.
@@ -143,7 +139,7 @@ std::int64_t count_stages(const std::vector<std::string>& names) {
 }
 
 /// Why DSpark's fields of the configuration do not fit its `stages` stages; empty when they do.
-std::string dspark_disagreement(const formats::ModelConfig& config, std::int64_t stages) {
+std::string dspark_disagreement(const ModelConfig& config, std::int64_t stages) {
   const auto& dspark = config.dspark;
   const auto described_stages = static_cast<std::int64_t>(config.compress_ratios.size()) - config.num_hidden_layers;
   if (dspark.block_size < 1) return "config.json has no dspark_block_size";
@@ -168,8 +164,8 @@ std::string dspark_disagreement(const formats::ModelConfig& config, std::int64_t
 }
 
 /// The drafter that the tensors speak of; `reason` says why there is none where one was to be expected.
-DrafterShape find_drafter(const formats::ModelConfig& config, const formats::WeightSource& source,
-                          const std::vector<std::string>& names, std::string& reason) {
+DrafterShape find_drafter(const ModelConfig& config, const WeightSource& source, const std::vector<std::string>& names,
+                          std::string& reason) {
   const std::int64_t stages = count_stages(names);
   const bool dspark = source.contains("mtp.0.main_proj.weight");
   const bool mtp = source.contains("mtp.0.e_proj.weight");
@@ -190,7 +186,7 @@ DrafterShape find_drafter(const formats::ModelConfig& config, const formats::Wei
   return {};
 }
 
-WeightFormats find_formats(const formats::WeightSource& source) {
+WeightFormats find_formats(const WeightSource& source) {
   WeightFormats formats;
   if (const auto linear = source.tensor("layers.0.attn.wq_b.weight")) formats.linear = linear->type;
   if (const auto expert = source.tensor("layers.0.ffn.experts.0.w1.weight")) formats.expert = expert->type;
@@ -212,7 +208,7 @@ std::vector<std::string> extra_names(const TensorTable& table, const std::vector
 
 }  // namespace
 
-Result<TensorCheck> check_tensors(const formats::ModelConfig& config, const formats::WeightSource& source) {
+Result<TensorCheck> check_tensors(const ModelConfig& config, const WeightSource& source) {
   TensorCheck result;
   const std::vector<std::string> names = source.names();
   std::string reason;
@@ -244,4 +240,4 @@ Result<TensorCheck> check_tensors(const formats::ModelConfig& config, const form
   return result;
 }
 
-}  // namespace hadal::model
+}  // namespace hadal::formats

@@ -7,12 +7,12 @@
 #include <vector>
 
 #include "base/result.h"
+#include "formats/drafter_kind.h"
 #include "formats/model_config.h"
 #include "formats/weight_source.h"
-#include "model/drafter_kind.h"
 #include "tensor/tensor.h"
 
-namespace hadal::model {
+namespace hadal::formats {
 
 /// What a tensor serves, for sums by part.
 enum class ModelPart : std::uint8_t {
@@ -65,7 +65,7 @@ struct TensorTable {
   std::int64_t shards = 0;
 
   /// Errors: kInvalidArgument (dimensions that FP4 blocks do not divide).
-  [[nodiscard]] static Result<TensorTable> make(const formats::ModelConfig& config, const DrafterShape& drafter,
+  [[nodiscard]] static Result<TensorTable> make(const ModelConfig& config, const DrafterShape& drafter,
                                                 const WeightFormats& formats);
 };
 
@@ -80,9 +80,8 @@ struct PartTotals {
 using Totals = std::array<PartTotals, kModelParts>;  // by ModelPart
 
 /// Sums of a table. With a source, its tensors count as they are there (types may differ from the table's).
-[[nodiscard]] Totals totals(const TensorTable& table, const formats::ModelConfig& config,
-                            const formats::WeightSource* source = nullptr);
+[[nodiscard]] Totals totals(const TensorTable& table, const ModelConfig& config, const WeightSource* source = nullptr);
 /// All parts but the drafter in one.
 [[nodiscard]] PartTotals main_model(const Totals& totals);
 
-}  // namespace hadal::model
+}  // namespace hadal::formats

@@ -6,7 +6,7 @@
 #include "base/check.h"
 #include "tensor/tensor.h"
 
-namespace hadal::model {
+namespace hadal {
 
 /// Bump allocator over one piece of a backend's memory. Without memory it only measures: its views have no address and
 /// `peak` says how much a run would need.
@@ -49,4 +49,4 @@ class ArenaScope {
   std::int64_t used_;
 };
 
-}  // namespace hadal::model
+}  // namespace hadal

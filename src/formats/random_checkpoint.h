@@ -5,15 +5,15 @@
 #include <functional>
 
 #include "base/result.h"
+#include "formats/drafter_kind.h"
 #include "formats/model_config.h"
-#include "model/drafter_kind.h"
-#include "model/tensor_table.h"
+#include "formats/tensor_table.h"
 
-namespace hadal::model {
+namespace hadal::formats {
 
 struct RandomCheckpoint {
   std::filesystem::path directory;  // does not exist yet, or is empty
-  formats::ModelConfig config;      // its fields say which drafter the checkpoint gets
+  ModelConfig config;               // its fields say which drafter the checkpoint gets
   WeightFormats formats;
   std::uint64_t seed = 0;
   bool sparse = false;                                                 // true headers, holes for data
@@ -22,7 +22,7 @@ struct RandomCheckpoint {
 };
 
 /// Drafter whose tensors a checkpoint of this configuration is to have, by its fields alone.
-[[nodiscard]] DrafterShape drafter_shape(const formats::ModelConfig& config);
+[[nodiscard]] DrafterShape drafter_shape(const ModelConfig& config);
 
 /// Writes config.json, generation_config.json, the shards of the official placement with their index, and
 /// RANDOM_WEIGHTS.txt, which says what this is. Memory does not grow with the model. Everything grows in a directory
@@ -31,4 +31,4 @@ struct RandomCheckpoint {
 /// kResourceExhausted (too little room on the disk), kUnavailable (read-only disk), kCancelled.
 [[nodiscard]] Status write_random_checkpoint(const RandomCheckpoint& request);
 
-}  // namespace hadal::model
+}  // namespace hadal::formats

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "formats/model_config.h"
-#include "model/tensor_table.h"
+#include "formats/tensor_table.h"
 
-namespace hadal::model {
+namespace hadal::formats {
 
 /// Random weights that keep activations sane: linear weights of standard deviation near 1 / sqrt(inputs), norms near 1,
 /// distinct experts a token. Every value is a function of seed, tensor name and position, so tensors may be made in any
@@ -17,7 +17,7 @@ namespace hadal::model {
 /// shows. Thread-safe.
 class RandomWeights {
  public:
-  RandomWeights(const formats::ModelConfig& config, std::uint64_t seed);
+  RandomWeights(const ModelConfig& config, std::uint64_t seed);
 
   /// Pieces begin at multiples of this many bytes.
   static constexpr std::int64_t kPiece = 4096;
@@ -37,10 +37,10 @@ class RandomWeights {
   void fill_numbers(const ExpectedTensor& tensor, std::uint64_t key, std::int64_t begin,
                     std::span<std::byte> out) const;
 
-  formats::ModelConfig config_;
+  ModelConfig config_;
   std::uint64_t seed_;
   std::vector<float> normal_;                 // quantiles of the standard normal distribution
   std::array<std::uint8_t, 256> e4m3_codes_;  // the same as FP8 codes, of deviation kCodeDeviation
 };
 
-}  // namespace hadal::model
+}  // namespace hadal::formats

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-namespace hadal::model {
+namespace hadal::formats {
 
 enum class DrafterKind : std::uint8_t { kNone, kMtp, kDSpark };
 
@@ -12,4 +12,4 @@ struct DrafterShape {
   std::int64_t stages = 0;  // layers `mtp.i`: 1 for MTP
 };
 
-}  // namespace hadal::model
+}  // namespace hadal::formats

@@ -1,4 +1,4 @@
-#include "model/random_weights.h"
+#include "formats/random_weights.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,10 +8,10 @@
 
 #include "base/check.h"
 #include "base/philox.h"
-#include "ops/weight.h"
 #include "tensor/scalar.h"
+#include "tensor/scale_blocks.h"
 
-namespace hadal::model {
+namespace hadal::formats {
 namespace {
 
 constexpr int kQuantileBits = 12;
@@ -60,13 +60,13 @@ std::uint8_t byte_of(const std::array<std::uint32_t, 4>& words, std::size_t inde
 /// The scale that gives a weight's codes a deviation of 1 / sqrt(inputs).
 float scale_near(const ExpectedTensor& tensor) {
   const bool fp4 = tensor.role == TensorRole::kFp4Scale;
-  const auto inputs = static_cast<float>(tensor.shape[1] * (fp4 ? ops::kFp4Block : ops::kFp8Tile));
+  const auto inputs = static_cast<float>(tensor.shape[1] * (fp4 ? kFp4Block : kFp8Tile));
   return 1 / (std::sqrt(inputs) * (fp4 ? kFp4Deviation : kCodeDeviation));
 }
 
 }  // namespace
 
-RandomWeights::RandomWeights(const formats::ModelConfig& config, std::uint64_t seed)
+RandomWeights::RandomWeights(const ModelConfig& config, std::uint64_t seed)
     : config_(config), seed_(seed), normal_(normal_quantiles(std::size_t{1} << kQuantileBits)), e4m3_codes_{} {
   const std::vector<float> coarse = normal_quantiles(e4m3_codes_.size());
   for (std::size_t i = 0; i < coarse.size(); ++i) e4m3_codes_[i] = f32_to_e4m3(coarse[i] * kCodeDeviation);
@@ -164,4 +164,4 @@ void RandomWeights::fill(const ExpectedTensor& tensor, std::int64_t begin, std::
   fill_numbers(tensor, key, begin, out);
 }
 
-}  // namespace hadal::model
+}  // namespace hadal::formats
