@@ -15,49 +15,46 @@ namespace hadal::model {
 namespace {
 
 /// qr = RMSNorm(wq_a x) [T, q_lora_rank]; q = rope(norm_per_head(wq_b qr)) [T, H, D].
-struct Queries {
-  TensorView latent;
-  TensorView heads;
-};
-
-Result<Queries> make_queries(Step& step, const AttentionWeights& weights, const TensorView& x) {
+Status make_queries(Step& step, const AttentionWeights& weights, const TensorView& x, AttentionActivations& kept) {
   const auto& config = step.config;
   const std::int64_t T = step.rows();
   const std::int64_t H = config.num_attention_heads;
   const std::int64_t D = config.head_dim;
 
-  const TensorView down = step.real({T, config.q_lora_rank});
-  HADAL_TRY(step.linear(x, weights.wq_a, down));
-  const TensorView latent = step.product({T, config.q_lora_rank});
-  HADAL_TRY(
-      ops::rms_norm(step.stream, {.input = down, .weight = weights.q_norm, .out = latent, .eps = config.rms_norm_eps}));
-  const TensorView q = step.real({T, H * D});
-  HADAL_TRY(step.linear(latent, weights.wq_b, q));
-  const TensorView heads = q.reshaped({T * H, D});
-  HADAL_TRY(ops::rms_norm(step.stream, {.input = heads, .out = heads, .eps = config.rms_norm_eps}));
-  HADAL_TRY(ops::rope(step.stream, {.x = q.reshaped({T, H, D}),
+  kept.down = step.real({T, config.q_lora_rank});
+  HADAL_TRY(step.linear(x, weights.wq_a, kept.down));
+  kept.latent = step.product({T, config.q_lora_rank});
+  HADAL_TRY(ops::rms_norm(
+      step.stream, {.input = kept.down, .weight = weights.q_norm, .out = kept.latent, .eps = config.rms_norm_eps}));
+  const TensorView projected = step.real({T, H * D});
+  HADAL_TRY(step.linear(kept.latent, weights.wq_b, projected));
+  kept.query_before_norm = projected.reshaped({T * H, D});
+  const TensorView heads = step.in_place_of(kept.query_before_norm);
+  HADAL_TRY(ops::rms_norm(step.stream, {.input = kept.query_before_norm, .out = heads, .eps = config.rms_norm_eps}));
+  HADAL_TRY(ops::rope(step.stream, {.x = heads.reshaped({T, H, D}),
                                     .positions = step.tables.layout.positions,
                                     .frequencies = step.rope.of(weights.compress_ratio),
                                     .inverse = false}));
-  HADAL_ASSIGN(const TensorView rounded, step.product_input(q));
-  return Queries{.latent = latent, .heads = rounded.reshaped({T, H, D})};
+  HADAL_ASSIGN(const TensorView rounded, step.product_input(heads.reshaped({T, H * D})));
+  kept.query = rounded.reshaped({T, H, D});
+  return {};
 }
 
 /// o [T, H, D] -> inverse rotation at the query's position, wo_a group by group, wo_b -> out [T, hidden_size].
-Status project_output(Step& step, const AttentionWeights& weights, const TensorView& o, const TensorView& out) {
+Status project_output(Step& step, const AttentionWeights& weights, AttentionActivations& kept, const TensorView& out) {
   const auto& config = step.config;
   const std::int64_t T = step.rows();
-  HADAL_TRY(ops::rope(step.stream, {.x = o,
+  HADAL_TRY(ops::rope(step.stream, {.x = kept.output,
                                     .positions = step.tables.layout.positions,
                                     .frequencies = step.rope.of(weights.compress_ratio),
                                     .inverse = true}));
   HADAL_ASSIGN(const TensorView input,
-               step.product_input(o.reshaped({T, config.num_attention_heads * config.head_dim})));
-  const TensorView latent = step.real({T, config.o_groups * config.o_lora_rank});
+               step.product_input(kept.output.reshaped({T, config.num_attention_heads * config.head_dim})));
+  kept.output_latent = step.real({T, config.o_groups * config.o_lora_rank});
   // wo_a takes unquantised inputs in every profile: official code dequantises it (spec/model.md 2.3).
-  HADAL_TRY(ops::grouped_linear(step.stream,
-                                {.input = input, .weight = weights.wo_a, .groups = config.o_groups, .out = latent}));
-  return step.linear(latent, weights.wo_b, out);
+  HADAL_TRY(ops::grouped_linear(
+      step.stream, {.input = input, .weight = weights.wo_a, .groups = config.o_groups, .out = kept.output_latent}));
+  return step.linear(kept.output_latent, weights.wo_b, out);
 }
 
 }  // namespace
@@ -79,32 +76,35 @@ LayerRows allocate_rows(Step& step, std::int64_t compress_ratio) {
   return rows;
 }
 
-Status make_keys(Step& step, const AttentionWeights& weights, const TensorView& x, const TensorView& keys) {
+Result<TensorView> make_keys(Step& step, const AttentionWeights& weights, const TensorView& x, const TensorView& keys) {
   const auto& config = step.config;
   const std::int64_t T = x.extent(0);
   const std::int64_t D = config.head_dim;
-  const TensorView kv = step.real({T, D});
-  HADAL_TRY(step.linear(x, weights.wkv, kv));
-  HADAL_TRY(
-      ops::rms_norm(step.stream, {.input = kv, .weight = weights.kv_norm, .out = kv, .eps = config.rms_norm_eps}));
+  const TensorView projected = step.real({T, D});
+  HADAL_TRY(step.linear(x, weights.wkv, projected));
+  const TensorView kv = step.in_place_of(projected);
+  HADAL_TRY(ops::rms_norm(step.stream,
+                          {.input = projected, .weight = weights.kv_norm, .out = kv, .eps = config.rms_norm_eps}));
   HADAL_TRY(ops::rope(step.stream, {.x = kv.reshaped({T, 1, D}),
                                     .positions = step.tables.layout.positions,
                                     .frequencies = step.rope.of(weights.compress_ratio),
                                     .inverse = false}));
-  return round_cache_rows(step, kv, keys);
+  HADAL_TRY(round_cache_rows(step, kv, keys));
+  return projected;
 }
 
-Status attention(Step& step, const AttentionWeights& weights, const LayerState& state, std::int64_t layer,
-                 const TensorView& x, const LayerRows& rows, const TensorView& out) {
+Result<AttentionActivations> attention(Step& step, const AttentionWeights& weights, const LayerState& state,
+                                       std::int64_t layer, const TensorView& x, const LayerRows& rows,
+                                       const TensorView& out) {
   const auto& config = step.config;
   const std::int64_t T = step.rows();
   const std::int64_t ratio = weights.compress_ratio;
-  HADAL_ASSIGN(const Queries q, make_queries(step, weights, x));
-  HADAL_TRY(make_keys(step, weights, x, rows.keys));
+  AttentionActivations kept;
+  HADAL_TRY(make_queries(step, weights, x, kept));
+  HADAL_ASSIGN(kept.keys_before_norm, make_keys(step, weights, x, rows.keys));
   step.note("kv", layer, rows.keys);
 
-  std::int64_t max_keys = config.sliding_window + std::max<std::int64_t>(0, config.dspark.block_size);
-  TensorView selected;
+  kept.max_keys = config.sliding_window + std::max<std::int64_t>(0, config.dspark.block_size);
   if (ratio != 0) {
     const Compressor compressor{.weights = weights.compressor,
                                 .ratio = ratio,
@@ -112,17 +112,21 @@ Status attention(Step& step, const AttentionWeights& weights, const LayerState& 
                                 .gate_ring = step.pool.ring(state.gate),
                                 .pages = step.pool.page_rows(state.entries),
                                 .rows = EntryRows::kKeyValue};
-    HADAL_TRY(compress(step, compressor, layer, x, rows.value, rows.gate));
-    max_keys += step.tables.end_position / ratio;
+    HADAL_ASSIGN(kept.pooled, compress(step, compressor, layer, x, rows.value, rows.gate));
+    kept.max_keys += step.tables.end_position / ratio;
   }
+  TensorView selected;
   if (ratio == 4) {
-    max_keys = config.sliding_window + config.dspark.block_size + config.index_topk;
-    HADAL_ASSIGN(selected, select_entries(step, weights.indexer, state, layer, x, q.latent, rows));
-    step.note("index_selected", layer, selected);
+    HADAL_ASSIGN(kept.indexer, select_entries(step, weights.indexer, state, layer, x, kept.latent, rows));
+    step.note("index_selected", layer, kept.indexer.selected);
+    if (!step.attend_all_entries) {
+      selected = kept.indexer.selected;
+      kept.max_keys = config.sliding_window + config.dspark.block_size + config.index_topk;
+    }
   }
 
-  const TensorView o = step.real({T, config.num_attention_heads, config.head_dim});
-  HADAL_TRY(ops::attention(step.stream, {.query = q.heads,
+  kept.output = step.real({T, config.num_attention_heads, config.head_dim});
+  HADAL_TRY(ops::attention(step.stream, {.query = kept.query,
                                          .step_keys = rows.step_keys,
                                          .window = step.pool.ring(state.window),
                                          .window_begin = step.tables.window_begin,
@@ -132,10 +136,11 @@ Status attention(Step& step, const AttentionWeights& weights, const LayerState& 
                                          .sink = weights.sink,
                                          .layout = step.tables.layout,
                                          .ratio = ratio,
-                                         .max_keys = max_keys,
+                                         .max_keys = kept.max_keys,
                                          .scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim)),
-                                         .out = o}));
-  return project_output(step, weights, o, out);
+                                         .out = kept.output}));
+  HADAL_TRY(project_output(step, weights, kept, out));
+  return kept;
 }
 
 Status commit_layer(Step& step, const LayerState& state, const LayerRows& rows, const TensorView& count,

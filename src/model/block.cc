@@ -9,62 +9,64 @@
 namespace hadal::model {
 namespace {
 
-/// One sub-layer's passage through its hyper-connection.
-struct Connection {
-  TensorView input;       // [T, hidden_size] products' type: normalised input of the sub-layer
-  TensorView post, comb;  // [T, n], [T, n, n]: mixing coefficients for the way back
-};
-
 Result<Connection> enter(Step& step, const HyperConnectionWeights& weights, const ops::Weight& norm,
                          const TensorView& streams) {
   const auto& config = step.config;
   const std::int64_t T = streams.extent(0);
   const std::int64_t n = config.hc_mult;
-  const TensorView mixed = step.real({T, config.hidden_size});
-  const Connection connection{
-      .input = step.product({T, config.hidden_size}), .post = step.real({T, n}), .comb = step.real({T, n, n})};
+  const Connection connection{.streams = step.in_place_of(streams),
+                              .mixed = step.real({T, config.hidden_size}),
+                              .input = step.product({T, config.hidden_size}),
+                              .post = step.real({T, n}),
+                              .comb = step.real({T, n, n}),
+                              .output = step.real({T, config.hidden_size})};
+  // hc_post changes the streams in place.
+  if (step.keep_activations) step.stream.copy(connection.streams.bytes(), streams.bytes(), streams.byte_size());
   HADAL_TRY(ops::hc_pre(step.stream, {.streams = streams,
                                       .fn = weights.fn,
                                       .base = weights.base,
                                       .scale = weights.scale,
-                                      .input = mixed,
+                                      .input = connection.mixed,
                                       .post = connection.post,
                                       .comb = connection.comb,
                                       .norm_eps = config.rms_norm_eps,
                                       .hc_eps = config.hc_eps,
                                       .sinkhorn_iterations = config.hc_sinkhorn_iters}));
-  HADAL_TRY(ops::rms_norm(step.stream,
-                          {.input = mixed, .weight = norm, .out = connection.input, .eps = config.rms_norm_eps}));
+  HADAL_TRY(ops::rms_norm(
+      step.stream, {.input = connection.mixed, .weight = norm, .out = connection.input, .eps = config.rms_norm_eps}));
   return connection;
 }
 
-Status leave(Step& step, const Connection& connection, const TensorView& output, const TensorView& streams) {
+Status leave(Step& step, const Connection& connection, const TensorView& streams) {
   return ops::hc_post(
-      step.stream, {.sublayer_output = output, .post = connection.post, .comb = connection.comb, .streams = streams});
+      step.stream,
+      {.sublayer_output = connection.output, .post = connection.post, .comb = connection.comb, .streams = streams});
 }
 
 }  // namespace
 
-Status block(Step& step, const LayerWeights& weights, const LayerState& state, std::int64_t layer,
-             const LayerRows& rows, const TensorView& streams) {
+Result<BlockActivations> block(Step& step, const LayerWeights& weights, const LayerState& state, std::int64_t layer,
+                               const LayerRows& rows, const TensorView& streams) {
+  BlockActivations kept;
   step.note("input", layer, streams);
   {
-    const ArenaScope scope(step.arena);
-    HADAL_ASSIGN(const Connection connection, enter(step, weights.hc_attention, weights.attention_norm, streams));
-    const TensorView output = step.real({step.rows(), step.config.hidden_size});
-    HADAL_TRY(attention(step, weights.attention, state, layer, connection.input, rows, output));
-    HADAL_TRY(leave(step, connection, output, streams));
+    const ArenaScope scope = step.scope();
+    Connection& connection = kept.attention_connection;
+    HADAL_ASSIGN(connection, enter(step, weights.hc_attention, weights.attention_norm, streams));
+    HADAL_ASSIGN(kept.attention,
+                 attention(step, weights.attention, state, layer, connection.input, rows, connection.output));
+    HADAL_TRY(leave(step, connection, streams));
   }
   step.note("after_attention", layer, streams);
   {
-    const ArenaScope scope(step.arena);
-    HADAL_ASSIGN(const Connection connection, enter(step, weights.hc_ffn, weights.ffn_norm, streams));
-    const TensorView output = step.real({step.rows(), step.config.hidden_size});
-    HADAL_TRY(moe(step, weights.moe, layer, connection.input, output));
-    HADAL_TRY(leave(step, connection, output, streams));
+    const ArenaScope scope = step.scope();
+    Connection& connection = kept.ffn_connection;
+    HADAL_ASSIGN(connection, enter(step, weights.hc_ffn, weights.ffn_norm, streams));
+    HADAL_ASSIGN(kept.moe, moe(step, weights.moe, layer, connection.input, connection.output));
+    HADAL_TRY(leave(step, connection, streams));
   }
   step.note("output", layer, streams);
-  return {};
+  return kept;
 }
 
 Result<TensorView> attention_input(Step& step, const LayerWeights& weights, const TensorView& streams) {
@@ -72,8 +74,9 @@ Result<TensorView> attention_input(Step& step, const LayerWeights& weights, cons
   return connection.input;
 }
 
-Status head(Step& step, const HyperConnectionWeights& hc_head, const ops::Weight& norm, const ops::Weight& head_weight,
-            const TensorView& streams, const TensorView& hidden, const TensorView& logits) {
+Result<TensorView> head(Step& step, const HyperConnectionWeights& hc_head, const ops::Weight& norm,
+                        const ops::Weight& head_weight, const TensorView& streams, const TensorView& hidden,
+                        const TensorView& logits) {
   const auto& config = step.config;
   HADAL_TRY(ops::hc_head(step.stream, {.streams = streams,
                                        .fn = hc_head.fn,
@@ -85,7 +88,8 @@ Status head(Step& step, const HyperConnectionWeights& hc_head, const ops::Weight
   const TensorView normalised = step.product({streams.extent(0), config.hidden_size});
   HADAL_TRY(
       ops::rms_norm(step.stream, {.input = hidden, .weight = norm, .out = normalised, .eps = config.rms_norm_eps}));
-  return step.linear(normalised, head_weight, logits);
+  HADAL_TRY(step.linear(normalised, head_weight, logits));
+  return normalised;
 }
 
 }  // namespace hadal::model

@@ -34,8 +34,8 @@ Status round_cache_rows(Step& step, const TensorView& rows, const TensorView& ou
                                        .channels = quantize ? step.config.nope_dim() : 0});
 }
 
-Status compress(Step& step, const Compressor& compressor, std::int64_t layer, const TensorView& x,
-                const TensorView& value, const TensorView& gate) {
+Result<TensorView> compress(Step& step, const Compressor& compressor, std::int64_t layer, const TensorView& x,
+                            const TensorView& value, const TensorView& gate) {
   const CompletedBlocks& blocks = step.tables.blocks(compressor.ratio);
   const std::int64_t C = compressor.pages.extent(2);
   HADAL_TRY(step.linear(x, compressor.weights.wkv, value));
@@ -43,7 +43,7 @@ Status compress(Step& step, const Compressor& compressor, std::int64_t layer, co
   HADAL_TRY(ops::add_position_bias(
       step.stream, {.x = gate, .positions = step.tables.layout.positions, .bias = compressor.weights.ape}));
 
-  const TensorView entries = step.real({blocks.count, C});
+  const TensorView pooled = step.real({blocks.count, C});
   HADAL_TRY(ops::compress(step.stream, {.value = value,
                                         .gate = gate,
                                         .value_ring = compressor.value_ring,
@@ -52,10 +52,11 @@ Status compress(Step& step, const Compressor& compressor, std::int64_t layer, co
                                         .layout = step.tables.layout,
                                         .ratio = compressor.ratio,
                                         .overlap = compressor.ratio == 4,
-                                        .out = entries}));
+                                        .out = pooled}));
+  const TensorView entries = step.in_place_of(pooled);
   HADAL_TRY(ops::rms_norm(
       step.stream,
-      {.input = entries, .weight = compressor.weights.norm, .out = entries, .eps = step.config.rms_norm_eps}));
+      {.input = pooled, .weight = compressor.weights.norm, .out = entries, .eps = step.config.rms_norm_eps}));
   HADAL_TRY(ops::rope(step.stream, {.x = entries.reshaped({blocks.count, 1, C}),
                                     .positions = blocks.positions,
                                     .frequencies = step.rope.compress,
@@ -68,16 +69,17 @@ Status compress(Step& step, const Compressor& compressor, std::int64_t layer, co
     HADAL_TRY(round_index_rows(step, entries, rounded));
     step.note("index_keys", layer, rounded);
   }
-  return ops::append_entries(step.stream, {.rows = rounded,
-                                           .last_row = blocks.last_row,
-                                           .layout = step.tables.layout,
-                                           .ratio = compressor.ratio,
-                                           .pages = compressor.pages});
+  HADAL_TRY(ops::append_entries(step.stream, {.rows = rounded,
+                                              .last_row = blocks.last_row,
+                                              .layout = step.tables.layout,
+                                              .ratio = compressor.ratio,
+                                              .pages = compressor.pages}));
+  return pooled;
 }
 
-Result<TensorView> select_entries(Step& step, const IndexerWeights& weights, const LayerState& state,
-                                  std::int64_t layer, const TensorView& x, const TensorView& latent,
-                                  const LayerRows& rows) {
+Result<IndexerActivations> select_entries(Step& step, const IndexerWeights& weights, const LayerState& state,
+                                          std::int64_t layer, const TensorView& x, const TensorView& latent,
+                                          const LayerRows& rows) {
   const auto& config = step.config;
   const std::int64_t T = step.rows();
   const std::int64_t heads = config.index_n_heads;
@@ -89,7 +91,8 @@ Result<TensorView> select_entries(Step& step, const IndexerWeights& weights, con
                               .gate_ring = step.pool.ring(state.index_gate),
                               .pages = step.pool.page_rows(state.index_entries),
                               .rows = EntryRows::kIndexer};
-  HADAL_TRY(compress(step, compressor, layer, x, rows.index_value, rows.index_gate));
+  IndexerActivations kept;
+  HADAL_ASSIGN(kept.pooled, compress(step, compressor, layer, x, rows.index_value, rows.index_gate));
 
   const TensorView q = step.real({T, heads * C});
   HADAL_TRY(step.linear(latent, weights.wq_b, q));
@@ -99,20 +102,21 @@ Result<TensorView> select_entries(Step& step, const IndexerWeights& weights, con
                                     .inverse = false}));
   const TensorView query = step.cache({T * heads, C});
   HADAL_TRY(round_index_rows(step, q.reshaped({T * heads, C}), query));
-  const TensorView head_weights = step.real({T, heads});
-  HADAL_TRY(step.linear(x, weights.weights_proj, head_weights));
+  kept.query = query.reshaped({T, heads, C});
+  kept.head_weights = step.real({T, heads});
+  HADAL_TRY(step.linear(x, weights.weights_proj, kept.head_weights));
+  kept.weight_scale = 1.0 / (std::sqrt(static_cast<double>(C)) * std::sqrt(static_cast<double>(heads)));
 
-  const TensorView selected = step.i32({T, config.index_topk});
-  HADAL_TRY(ops::indexer_select(
-      step.stream, {.query = query.reshaped({T, heads, C}),
-                    .head_weights = head_weights,
-                    .weight_scale = 1.0 / (std::sqrt(static_cast<double>(C)) * std::sqrt(static_cast<double>(heads))),
-                    .pages = compressor.pages,
-                    .layout = step.tables.layout,
-                    .ratio = kRatio,
-                    .max_entries = step.tables.end_position / kRatio,
-                    .selected = selected}));
-  return selected;
+  kept.selected = step.i32({T, config.index_topk});
+  HADAL_TRY(ops::indexer_select(step.stream, {.query = kept.query,
+                                              .head_weights = kept.head_weights,
+                                              .weight_scale = kept.weight_scale,
+                                              .pages = compressor.pages,
+                                              .layout = step.tables.layout,
+                                              .ratio = kRatio,
+                                              .max_entries = step.tables.end_position / kRatio,
+                                              .selected = kept.selected}));
+  return kept;
 }
 
 }  // namespace hadal::model

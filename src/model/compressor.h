@@ -25,15 +25,17 @@ struct Compressor {
 };
 
 /// Fills this step's rows value, gate [T, c C] from x [T, hidden_size], pools the blocks they complete, appends the
-/// entries.
-[[nodiscard]] Status compress(Step& step, const Compressor& compressor, std::int64_t layer, const TensorView& x,
-                              const TensorView& value, const TensorView& gate);
+/// entries. Returns the pooled blocks [blocks, C] real before their norm; they are overwritten unless activations are
+/// kept.
+[[nodiscard]] Result<TensorView> compress(Step& step, const Compressor& compressor, std::int64_t layer,
+                                          const TensorView& x, const TensorView& value, const TensorView& gate);
 
-/// The indexer (spec/model.md 2.6): appends its own entries, scores all visible ones for each row, returns the chosen
-/// entries [T, index_topk] i32, ascending, padded with -1. `latent` is the normalised query latent [T, q_lora_rank].
-[[nodiscard]] Result<TensorView> select_entries(Step& step, const IndexerWeights& weights, const LayerState& state,
-                                                std::int64_t layer, const TensorView& x, const TensorView& latent,
-                                                const LayerRows& rows);
+/// The indexer (spec/model.md 2.6): appends its own entries, scores all visible ones for each row and chooses.
+/// `latent` is the normalised query latent [T, q_lora_rank].
+[[nodiscard]] Result<IndexerActivations> select_entries(Step& step, const IndexerWeights& weights,
+                                                        const LayerState& state, std::int64_t layer,
+                                                        const TensorView& x, const TensorView& latent,
+                                                        const LayerRows& rows);
 
 /// rows [R, head_dim] real -> out in the cache's type, FP8-simulated where the profile says so.
 [[nodiscard]] Status round_cache_rows(Step& step, const TensorView& rows, const TensorView& out);

@@ -9,37 +9,39 @@
 
 namespace hadal::model {
 
-Result<TensorView> mtp_input(Step& step, const DrafterWeights& weights, const TensorView& before) {
+Result<MtpInput> mtp_input(Step& step, const DrafterWeights& weights, const TensorView& before) {
   const auto& config = step.config;
   const std::int64_t T = step.rows();
   const std::int64_t n = config.hc_mult;
   const std::int64_t D = config.hidden_size;
-  const TensorView input = step.real({T, n, D});
-  const TensorView streams = input.reshaped({T * n, D});
-  const ArenaScope scope(step.arena);
+  MtpInput kept;
+  kept.streams = step.real({T, n, D});
+  const TensorView streams = kept.streams.reshaped({T * n, D});
+  const ArenaScope scope = step.scope();
 
-  const TensorView embedded = step.real({T, 1, D});
-  HADAL_TRY(ops::embedding(step.stream, {.tokens = step.tables.tokens, .table = weights.embed, .out = embedded}));
-  const TensorView e = step.product({T, D});
+  kept.embedded = step.real({T, D});
+  HADAL_TRY(ops::embedding(
+      step.stream, {.tokens = step.tables.tokens, .table = weights.embed, .out = kept.embedded.reshaped({T, 1, D})}));
+  kept.token = step.product({T, D});
   HADAL_TRY(ops::rms_norm(
-      step.stream,
-      {.input = embedded.reshaped({T, D}), .weight = weights.enorm, .out = e, .eps = config.rms_norm_eps}));
+      step.stream, {.input = kept.embedded, .weight = weights.enorm, .out = kept.token, .eps = config.rms_norm_eps}));
   const TensorView projected = step.real({T, D});
-  HADAL_TRY(step.linear(e, weights.e_proj, projected));
-  const TensorView h = step.product({T * n, D});
+  HADAL_TRY(step.linear(kept.token, weights.e_proj, projected));
+  kept.hidden = step.product({T * n, D});
   HADAL_TRY(ops::rms_norm(
       step.stream,
-      {.input = before.reshaped({T * n, D}), .weight = weights.hnorm, .out = h, .eps = config.rms_norm_eps}));
-  HADAL_TRY(step.linear(h, weights.h_proj, streams));
+      {.input = before.reshaped({T * n, D}), .weight = weights.hnorm, .out = kept.hidden, .eps = config.rms_norm_eps}));
+  HADAL_TRY(step.linear(kept.hidden, weights.h_proj, streams));
   HADAL_TRY(ops::add(step.stream, {.a = streams, .b = projected, .repeat = n, .out = streams}));
-  return input;
+  return kept;
 }
 
 Status mtp_context(Step& step, const DrafterWeights& weights, const TensorView& input, const LayerRows& rows) {
   const ArenaScope scope(step.arena);
   const LayerWeights& layer = weights.layers.front();
   HADAL_ASSIGN(const TensorView x, attention_input(step, layer, input));
-  return make_keys(step, layer.attention, x, rows.keys);
+  HADAL_TRY(make_keys(step, layer.attention, x, rows.keys));
+  return {};
 }
 
 Status dspark_context(Step& step, const DrafterWeights& weights, const TensorView& target_hidden,

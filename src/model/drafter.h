@@ -10,9 +10,17 @@
 
 namespace hadal::model {
 
+/// The MTP layer's input and what it was made of; all but `streams` are valid only where activations are kept.
+struct MtpInput {
+  TensorView streams;   // [T, n, D] real
+  TensorView embedded;  // [T, D] real: the tokens' embeddings
+  TensorView token;     // [T, D] products' type: their norm, the input of e_proj
+  TensorView hidden;    // [T n, D] products' type: norm of the streams before, the input of h_proj
+};
+
 /// The MTP layer's input (spec/model.md 2.9): for each row and stream i, e_proj(RMSNorm(embed[token], enorm)) +
-/// h_proj(RMSNorm(before[i], hnorm)). `before` [T, n, D]: streams of the position before the token's -> [T, n, D].
-[[nodiscard]] Result<TensorView> mtp_input(Step& step, const DrafterWeights& weights, const TensorView& before);
+/// h_proj(RMSNorm(before[i], hnorm)). `before` [T, n, D]: streams of the position before the token's.
+[[nodiscard]] Result<MtpInput> mtp_input(Step& step, const DrafterWeights& weights, const TensorView& before);
 
 /// Key rows that MTP's window keeps of a main step: only the way to the layer's keys, not the layer. `step` has the
 /// tables shifted by one position; `input` is mtp_input's.

@@ -195,8 +195,9 @@ Status Executor::enqueue_head(Step& step, const HyperConnectionWeights& hc_head,
   const TensorView chosen = step.real({R, width});
   HADAL_TRY(ops::gather_rows(
       *stream_, {.input = streams.reshaped({step.rows(), width}), .index = step.tables.logits_rows, .out = chosen}));
-  return head(step, hc_head, norm, head_weight, chosen.reshaped({R, config.hc_mult, config.hidden_size}),
-              step.real({R, config.hidden_size}), logits);
+  HADAL_TRY(head(step, hc_head, norm, head_weight, chosen.reshaped({R, config.hc_mult, config.hidden_size}),
+                 step.real({R, config.hidden_size}), logits));
+  return {};
 }
 
 Status Executor::enqueue_forward(bool drafter_logits, const ActivationTap* tap) {
@@ -249,7 +250,8 @@ Status Executor::enqueue_drafter_context(bool drafter_logits, const TensorView& 
                                           .ring = pool_.ring(layout_.last_streams),
                                           .layout = tables_.layout,
                                           .out = before}));
-  HADAL_ASSIGN(const TensorView input, mtp_input(step, drafter, before));
+  HADAL_ASSIGN(const MtpInput made, mtp_input(step, drafter, before));
+  const TensorView& input = made.streams;
   if (!drafter_logits) return mtp_context(step, drafter, input, drafter_rows_.front());
   HADAL_TRY(block(step, drafter.layers.front(), layout_.drafter_layers.front(), config.num_hidden_layers,
                   drafter_rows_.front(), input));

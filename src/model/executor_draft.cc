@@ -100,7 +100,8 @@ Status Executor::enqueue_mtp_draft(const TensorView& previous_streams) {
         *stream_,
         {.input = rows, .index = draft_tables_.layout.state_slot, .out = previous_streams.reshaped({S, width})}));
   }
-  HADAL_ASSIGN(mtp_streams_, mtp_input(step, drafter, previous_streams));
+  HADAL_ASSIGN(const MtpInput input, mtp_input(step, drafter, previous_streams));
+  mtp_streams_ = input.streams;
   LayerRows rows;
   rows.step_keys = mtp_keys_.reshaped({S * limits_.max_drafts, config.head_dim});
   rows.keys = TensorView(mtp_keys_.bytes() + drafted_ * config.head_dim * size_of(mtp_keys_.type()), mtp_keys_.type(),
@@ -109,8 +110,9 @@ Status Executor::enqueue_mtp_draft(const TensorView& previous_streams) {
                   mtp_streams_));
   draft_logits_ = step.real({S, drafter.head.rows()});
   const ArenaScope scope(arena_);
-  return head(step, drafter.hc_head, drafter.norm, drafter.head, mtp_streams_, step.real({S, config.hidden_size}),
-              draft_logits_);
+  HADAL_TRY(head(step, drafter.hc_head, drafter.norm, drafter.head, mtp_streams_, step.real({S, config.hidden_size}),
+                 draft_logits_));
+  return {};
 }
 
 Status Executor::enqueue_dspark_draft() {

@@ -38,12 +38,20 @@ struct Step {
   const StatePool& pool;
   const StepTables& tables;
   const ActivationTap* tap = nullptr;
+  bool keep_activations = false;    // training: what the backward pass reads survives the layer
+  bool attend_all_entries = false;  // training's dense stage: ratio-4 layers see every visible entry
 
   [[nodiscard]] std::int64_t rows() const { return tables.rows; }
   [[nodiscard]] TensorView real(Shape shape) { return arena.allocate(profile.real, shape); }
   [[nodiscard]] TensorView product(Shape shape) { return arena.allocate(profile.product, shape); }
   [[nodiscard]] TensorView cache(Shape shape) { return arena.allocate(profile.cache, shape); }
   [[nodiscard]] TensorView i32(Shape shape) { return arena.allocate(DType::kI32, shape); }
+  /// Where an operator on x writes that may run in place: x itself, or memory of its own while activations are kept.
+  [[nodiscard]] TensorView in_place_of(const TensorView& x) {
+    return keep_activations ? arena.allocate(x.type(), x.shape()) : x;
+  }
+  /// Ends the life of the activations allocated in it, unless they are kept.
+  [[nodiscard]] ArenaScope scope() { return ArenaScope(arena, keep_activations); }
 
   /// x in the type of products' inputs: itself where that is the type it has, else a rounded copy.
   [[nodiscard]] Result<TensorView> product_input(const TensorView& x);

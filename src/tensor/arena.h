@@ -36,16 +36,19 @@ class Arena {
   std::int64_t peak_ = 0;
 };
 
-/// Gives an arena's memory back at the end of a scope.
+/// Gives an arena's memory back at the end of a scope, unless it is to be kept.
 class ArenaScope {
  public:
-  explicit ArenaScope(Arena& arena) : arena_(arena), used_(arena.used()) {}
+  explicit ArenaScope(Arena& arena, bool keep = false) : arena_(arena), keep_(keep), used_(arena.used()) {}
   ArenaScope(const ArenaScope&) = delete;
   ArenaScope& operator=(const ArenaScope&) = delete;
-  ~ArenaScope() { arena_.rewind(used_); }
+  ~ArenaScope() {
+    if (!keep_) arena_.rewind(used_);
+  }
 
  private:
   Arena& arena_;
+  bool keep_;
   std::int64_t used_;
 };
 
