@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/check.h"
+#include "base/fnv1a.h"
 #include "base/philox.h"
 #include "tensor/scalar.h"
 #include "tensor/scale_blocks.h"
@@ -17,13 +18,6 @@ namespace {
 constexpr int kQuantileBits = 12;
 constexpr float kCodeDeviation = 64;          // of FP8 codes: the largest, 3.5 deviations, stays below 448
 constexpr float kFp4Deviation = 2.92617498F;  // of 16 equally likely E2M1 codes
-
-/// FNV-1a.
-std::uint64_t hash(std::string_view text) {
-  std::uint64_t value = 0xcbf29ce484222325U;
-  for (const char c : text) value = (value ^ static_cast<std::uint8_t>(c)) * 0x100000001b3U;
-  return value;
-}
 
 /// x with P(N(0,1) < x) = p, by bisection.
 double normal_quantile(double p) {
@@ -158,7 +152,7 @@ void RandomWeights::fill_numbers(const ExpectedTensor& tensor, std::uint64_t key
 
 void RandomWeights::fill(const ExpectedTensor& tensor, std::int64_t begin, std::span<std::byte> out) const {
   HADAL_CHECK(begin % kPiece == 0, "pieces begin at multiples of kPiece");
-  const std::uint64_t key = hash(tensor.name);
+  const std::uint64_t key = fnv1a(tensor.name);
   if (tensor.type == DType::kI64) return fill_expert_ids(key, begin, out);
   if (size_of(tensor.type) == 1) return fill_codes(tensor, key, begin, out);
   fill_numbers(tensor, key, begin, out);

@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "base/check.h"
-#include "ops/weight.h"
 #include "tensor/scalar.h"
+#include "tensor/scale_blocks.h"
 
 namespace hadal::quant {
 namespace {
@@ -23,7 +23,7 @@ struct Block {
 };
 
 MatrixShape block_extents(CodeFormat format) {
-  return format == CodeFormat::kFp8Tile128 ? MatrixShape{ops::kFp8Tile, ops::kFp8Tile} : MatrixShape{1, ops::kFp4Block};
+  return format == CodeFormat::kFp8Tile128 ? MatrixShape{kFp8Tile, kFp8Tile} : MatrixShape{1, kFp4Block};
 }
 
 /// Calls visit(block, index) for every block, rows of blocks first.

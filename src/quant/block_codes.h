@@ -5,7 +5,7 @@
 #include <optional>
 #include <span>
 
-#include "model/tensor_table.h"
+#include "formats/tensor_table.h"
 
 namespace hadal::quant {
 
@@ -16,9 +16,9 @@ enum class CodeFormat : std::uint8_t {
 };
 
 /// The codes that the official layout has for a tensor of that role; nothing for those it leaves in BF16, F32 or I64.
-[[nodiscard]] constexpr std::optional<CodeFormat> code_format(model::TensorRole role) {
-  if (role == model::TensorRole::kLinear) return CodeFormat::kFp8Tile128;
-  if (role == model::TensorRole::kExpert) return CodeFormat::kFp4Block32;
+[[nodiscard]] constexpr std::optional<CodeFormat> code_format(formats::TensorRole role) {
+  if (role == formats::TensorRole::kLinear) return CodeFormat::kFp8Tile128;
+  if (role == formats::TensorRole::kExpert) return CodeFormat::kFp4Block32;
   return std::nullopt;
 }
 

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "ops/weight.h"
+#include "tensor/scale_blocks.h"
 
 namespace hadal::quant {
 namespace {
@@ -41,7 +41,7 @@ Result<std::vector<float>> read_weight(const formats::WeightSource& source, std:
   if (!fp4 && !fp8 && found.type != DType::kBf16 && found.type != DType::kF32) return misshapen(name, found, shape);
   if ((fp4 || fp8) && (shape.rank() != 2 || !name.ends_with(kWeight))) return misshapen(name, found, shape);
   const Shape stored = fp4 ? Shape{shape[0], shape[1] / 2} : shape;
-  if (found.shape != stored || (fp4 && shape[1] % ops::kFp4Block != 0)) return misshapen(name, found, stored);
+  if (found.shape != stored || (fp4 && shape[1] % kFp4Block != 0)) return misshapen(name, found, stored);
 
   std::vector<float> values(static_cast<std::size_t>(shape.elements()));
   if (fp4) {
@@ -57,8 +57,8 @@ Result<std::vector<float>> read_weight(const formats::WeightSource& source, std:
 
   const std::string scale_name = fmt::format("{}.scale", name.substr(0, name.size() - kWeight.size()));
   HADAL_ASSIGN(const formats::HostTensor scales, source.tensor(scale_name));
-  const std::int64_t block_rows = fp4 ? 1 : ops::kFp8Tile;
-  const std::int64_t block_columns = fp4 ? ops::kFp4Block : ops::kFp8Tile;
+  const std::int64_t block_rows = fp4 ? 1 : kFp8Tile;
+  const std::int64_t block_columns = fp4 ? kFp4Block : kFp8Tile;
   const Shape blocks{(shape[0] + block_rows - 1) / block_rows, (shape[1] + block_columns - 1) / block_columns};
   const bool type_fits = scales.type == DType::kE8m0 || (fp8 && scales.type == DType::kF32);
   if (scales.shape != blocks || !type_fits) return misshapen(scale_name, scales, blocks);

@@ -9,8 +9,9 @@
 #include <numeric>
 #include <utility>
 
+#include "base/check.h"
 #include "base/problems.h"
-#include "model/random_checkpoint.h"
+#include "formats/random_checkpoint.h"
 #include "quant/block_codes.h"
 #include "quant/read_weight.h"
 
@@ -26,7 +27,7 @@ std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-UpdateRule rule_of(const model::ExpectedTensor& tensor) {
+UpdateRule rule_of(const formats::ExpectedTensor& tensor) {
   const std::string_view name = tensor.name;
   if (tensor.type == DType::kI64) return UpdateRule::kConstant;
   if (name.ends_with("gate.bias")) return UpdateRule::kBalanceBias;
@@ -36,7 +37,7 @@ UpdateRule rule_of(const model::ExpectedTensor& tensor) {
 }
 
 /// The logically independent matrices that lie one below the other in a tensor (spec/training.md 2.2).
-std::vector<MatrixRows> matrices_of(const model::ExpectedTensor& tensor, const formats::ModelConfig& config) {
+std::vector<MatrixRows> matrices_of(const formats::ExpectedTensor& tensor, const formats::ModelConfig& config) {
   const std::string_view name = tensor.name;
   const std::int64_t rows = tensor.shape[0];
   const auto equal_parts = [rows](std::int64_t count) {
@@ -124,14 +125,14 @@ Result<std::unique_ptr<Parameters>> Parameters::create(const formats::ModelConfi
 }
 
 Status Parameters::lay_out() {
-  const model::DrafterShape drafter = model::drafter_shape(config_);
-  if (drafter.kind == model::DrafterKind::kDSpark) {
+  const formats::DrafterShape drafter = formats::drafter_shape(config_);
+  if (drafter.kind == formats::DrafterKind::kDSpark) {
     return fail(ErrorCode::kUnsupported,
                 "training a DSpark drafter is not supported; choose a configuration with MTP or without a drafter");
   }
-  HADAL_ASSIGN(const model::TensorTable table,
-               model::TensorTable::make(config_, drafter, {.linear = DType::kBf16, .expert = DType::kBf16}));
-  for (const model::ExpectedTensor& expected : table.tensors) {
+  HADAL_ASSIGN(const formats::TensorTable table,
+               formats::TensorTable::make(config_, drafter, {.linear = DType::kBf16, .expert = DType::kBf16}));
+  for (const formats::ExpectedTensor& expected : table.tensors) {
     Parameter tensor{.name = expected.name,
                      .shape = expected.shape,
                      .part = expected.part,
@@ -184,6 +185,11 @@ const Parameter* Parameters::find(std::string_view name) const {
 
 std::span<float> Parameters::floats(const Buffer& buffer) const {
   return {static_cast<float*>(static_cast<void*>(buffer.data())), static_cast<std::size_t>(flat_size_)};
+}
+
+std::span<float> Parameters::gradient() {
+  HADAL_CHECK(options_.gradient == DType::kF32, "gradients in f64 are read as views");
+  return floats(gradient_);
 }
 
 TensorView Parameters::gradient_view(const Parameter& tensor) const {

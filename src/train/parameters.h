@@ -11,8 +11,8 @@
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "formats/model_config.h"
+#include "formats/tensor_table.h"
 #include "formats/weight_source.h"
-#include "model/tensor_table.h"
 #include "ops/backend.h"
 #include "tensor/buffer.h"
 
@@ -37,8 +37,8 @@ struct MatrixRows {
 struct Parameter {
   std::string name;
   Shape shape;
-  model::ModelPart part = model::ModelPart::kEmbedding;
-  model::TensorRole role = model::TensorRole::kPlain;  // kLinear: FP8 when exported; kExpert: FP4
+  formats::ModelPart part = formats::ModelPart::kEmbedding;
+  formats::TensorRole role = formats::TensorRole::kPlain;  // kLinear: FP8 when exported; kExpert: FP4
   UpdateRule rule = UpdateRule::kConstant;
   bool indexer = false;              // learns from the indexer's objective alone
   DType storage = DType::kF32;       // in the official BF16 layout
@@ -71,7 +71,7 @@ class Parameters {
 
   [[nodiscard]] const formats::ModelConfig& config() const { return config_; }
   [[nodiscard]] const Options& options() const { return options_; }
-  /// In the order of model::TensorTable.
+  /// In the order of formats::TensorTable.
   [[nodiscard]] std::span<const Parameter> tensors() const { return tensors_; }
   /// Null when there is no such tensor.
   [[nodiscard]] const Parameter* find(std::string_view name) const;
@@ -81,8 +81,8 @@ class Parameters {
   [[nodiscard]] std::span<const float> master() const { return floats(master_); }
   [[nodiscard]] std::span<float> master(const Parameter& tensor) { return part(master(), tensor); }
   [[nodiscard]] std::span<const float> master(const Parameter& tensor) const { return part(master(), tensor); }
-  /// The same of gradients in f32.
-  [[nodiscard]] std::span<float> gradient() { return floats(gradient_); }
+  /// The same of gradients; they must be f32.
+  [[nodiscard]] std::span<float> gradient();
   [[nodiscard]] std::span<float> gradient(const Parameter& tensor) { return part(gradient(), tensor); }
   /// In the gradients' type.
   [[nodiscard]] TensorView gradient_view(const Parameter& tensor) const;
