@@ -21,4 +21,17 @@ struct AddPositionBias {
 /// Errors: kInvalidArgument when shapes or types differ. Source: spec/model.md 2.5.
 [[nodiscard]] Status add_position_bias(Stream& stream, const AddPositionBias::Args& args);
 
+struct AddPositionBiasBackward {
+  static constexpr std::string_view name = "add_position_bias_backward";
+  struct Args {
+    TensorView positions;  // [rows] i64
+    TensorView d_x;        // [rows, C] f32 | f64: gradient at the sum, which is also the one at x
+    TensorView d_bias;     // [period, C] like d_x, added to
+  };
+};
+
+/// d_bias[positions[row] mod period] += d_x[row]. Errors: kInvalidArgument when shapes or types differ.
+/// Source: spec/training.md 1.4.
+[[nodiscard]] Status add_position_bias_backward(Stream& stream, const AddPositionBiasBackward::Args& args);
+
 }  // namespace hadal::ops

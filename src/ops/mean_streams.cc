@@ -15,4 +15,15 @@ Status mean_streams(Stream& stream, const MeanStreams::Args& args) {
   return run<MeanStreams>(stream, args, check, tokens, {{"streams", streams}, {"out", out}});
 }
 
+Status mean_streams_backward(Stream& stream, const MeanStreamsBackward::Args& args) {
+  const auto& [d_out, d_streams] = args;
+  const std::int64_t tokens = d_streams.extent(0);
+  Checker check(stream, MeanStreamsBackward::name);
+  check.source("d_streams", d_streams, kReal, 3, "[tokens, streams, channels]");
+  check.tensor("d_out", d_out, {d_streams.type()}, {tokens, d_streams.extent(2)}, "tokens and channels of d_streams",
+               Layout::kStridedRows);
+  check.separate("d_streams", d_streams, {{"d_out", d_out}});
+  return run<MeanStreamsBackward>(stream, args, check, tokens, {{"d_out", d_out}, {"d_streams", d_streams}});
+}
+
 }  // namespace hadal::ops

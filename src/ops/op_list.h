@@ -7,6 +7,7 @@
 #include "ops/attention.h"
 #include "ops/commit_rows.h"
 #include "ops/compress.h"
+#include "ops/cross_entropy.h"
 #include "ops/embedding.h"
 #include "ops/gate.h"
 #include "ops/gather_rows.h"
@@ -27,7 +28,8 @@
 
 namespace hadal::ops {
 
-/// Calls visit.operator()<Op>() for every operator, in the order of a forward pass. A new operator is added here.
+/// Calls visit.operator()<Op>() for every operator, in the order of a forward pass, then the training pass's own. A new
+/// operator is added here.
 template <class Visitor>
 void for_each_operator(Visitor&& visit) {
   visit.template operator()<Embedding>();
@@ -54,6 +56,16 @@ void for_each_operator(Visitor&& visit) {
   visit.template operator()<PreviousRows>();
   visit.template operator()<CommitRows>();
   visit.template operator()<Argmax>();
+  visit.template operator()<CrossEntropy>();
+  visit.template operator()<RmsNormBackward>();
+  visit.template operator()<HcPreBackward>();
+  visit.template operator()<HcPostBackward>();
+  visit.template operator()<HcHeadBackward>();
+  visit.template operator()<AddPositionBiasBackward>();
+  visit.template operator()<GateBackward>();
+  visit.template operator()<GatherRowsBackward>();
+  visit.template operator()<MeanStreamsBackward>();
+  visit.template operator()<PreviousRowsBackward>();
 }
 
 }  // namespace hadal::ops

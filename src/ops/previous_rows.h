@@ -24,4 +24,18 @@ struct PreviousRows {
 /// spec/model.md 2.9 (MTP input).
 [[nodiscard]] Status previous_rows(Stream& stream, const PreviousRows::Args& args);
 
+struct PreviousRowsBackward {
+  static constexpr std::string_view name = "previous_rows_backward";
+  struct Args {
+    TensorView d_out;   // [T, C] f32 | f64
+    StepLayout layout;  // of the step whose rows these are
+    TensorView d_rows;  // [T, C] like d_out, added to
+  };
+};
+
+/// d_rows[the row of position p - 1] += d_out[the row of position p] of the same sequence. A sequence's first row in
+/// the step read zeros or committed state, so its gradient ends here. Errors: kInvalidArgument when shapes or types
+/// differ. Source: spec/training.md 1.9 (MTP).
+[[nodiscard]] Status previous_rows_backward(Stream& stream, const PreviousRowsBackward::Args& args);
+
 }  // namespace hadal::ops

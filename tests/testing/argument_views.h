@@ -84,6 +84,12 @@ void for_each_view(const Args& args, auto&& visit) {
   } else if constexpr (kMembers == 10) {
     const auto& [a, b, c, d, e, f, g, h, i, j] = args;
     all(a, b, c, d, e, f, g, h, i, j);
+  } else if constexpr (kMembers == 11) {
+    const auto& [a, b, c, d, e, f, g, h, i, j, k] = args;
+    all(a, b, c, d, e, f, g, h, i, j, k);
+  } else if constexpr (kMembers == 14) {
+    const auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = args;
+    all(a, b, c, d, e, f, g, h, i, j, k, l, m, n);
   } else {
     static_assert(kMembers == 13, "add the number of members of the new operator's arguments");
     const auto& [a, b, c, d, e, f, g, h, i, j, k, l, m] = args;

@@ -68,4 +68,10 @@ void store_row(const T* values, std::int64_t count, const TensorView& view, std:
   for (std::int64_t i = 0; i < count; ++i) store(view, offset + i, values[i]);
 }
 
+/// Adds `count` sums to elements from `offset` on, each result rounded once. An absent view takes none.
+inline void add_row(const double* sums, std::int64_t count, const TensorView& view, std::int64_t offset) {
+  if (view.absent()) return;
+  for (std::int64_t i = 0; i < count; ++i) store(view, offset + i, load<double>(view, offset + i) + sums[i]);
+}
+
 }  // namespace hadal::ops::reference

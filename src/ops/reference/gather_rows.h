@@ -19,4 +19,21 @@ void gather_rows(const GatherRows::Args& args, Scratch) {
   }
 }
 
+[[nodiscard]] inline bool uses_f64(const GatherRowsBackward::Args& args) { return any_f64({args.d_input.type()}); }
+
+template <class T>
+void gather_rows_backward(const GatherRowsBackward::Args& args, Scratch) {
+  const std::int64_t channels = args.d_input.extent(1);
+  for (std::int64_t row = 0; row < args.d_input.extent(0); ++row) {
+    for (std::int64_t c = 0; c < channels; ++c) store(args.d_input, offset_of(args.d_input, row) + c, T{0});
+  }
+  for (std::int64_t row = 0; row < args.index.extent(0); ++row) {
+    const std::int64_t in = offset_of(args.d_input, args.index.as<std::int32_t>()[row]);
+    const std::int64_t out = offset_of(args.d_out, row);
+    for (std::int64_t c = 0; c < channels; ++c) {
+      store(args.d_input, in + c, load<T>(args.d_input, in + c) + load<T>(args.d_out, out + c));
+    }
+  }
+}
+
 }  // namespace hadal::ops::reference

@@ -67,8 +67,7 @@ void hc_pre(const HcPre::Args& args, Scratch scratch) {
     T pre[kMaxStreams];
     T comb[kMaxStreams * kMaxStreams];
     for (std::int64_t i = 0; i < outputs; ++i) {
-      const std::int64_t group = i < 2 * n ? i / n : 2;
-      m[i] = m[i] * load<T>(args.scale.codes, group) + load<T>(args.base.codes, i);
+      m[i] = m[i] * load<T>(args.scale.codes, scale_of_mix(i, n)) + load<T>(args.base.codes, i);
     }
     for (std::int64_t i = 0; i < n; ++i) {
       pre[i] = sigmoid(m[i]) + eps;

@@ -28,4 +28,22 @@ void previous_rows(const PreviousRows::Args& args, Scratch) {
   }
 }
 
+[[nodiscard]] inline bool uses_f64(const PreviousRowsBackward::Args& args) { return any_f64({args.d_rows.type()}); }
+
+template <class T>
+void previous_rows_backward(const PreviousRowsBackward::Args& args, Scratch) {
+  for (std::int64_t row = 0; row < args.d_out.extent(0); ++row) {
+    const std::int64_t sequence = args.layout.sequence.as<std::int32_t>()[row];
+    const std::int64_t start = args.layout.start.as<std::int64_t>()[sequence];
+    const std::int64_t position = args.layout.positions.as<std::int64_t>()[row];
+    if (position <= start) continue;
+    const std::int64_t source = args.layout.first_row.as<std::int32_t>()[sequence] + position - 1 - start;
+    const std::int64_t from = offset_of(args.d_out, row);
+    const std::int64_t to = offset_of(args.d_rows, source);
+    for (std::int64_t c = 0; c < args.d_out.extent(1); ++c) {
+      store(args.d_rows, to + c, load<T>(args.d_rows, to + c) + load<T>(args.d_out, from + c));
+    }
+  }
+}
+
 }  // namespace hadal::ops::reference

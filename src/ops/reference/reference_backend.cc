@@ -12,14 +12,17 @@
 #include "ops/reference/attention.h"
 #include "ops/reference/commit_rows.h"
 #include "ops/reference/compress.h"
+#include "ops/reference/cross_entropy.h"
 #include "ops/reference/embedding.h"
 #include "ops/reference/gate.h"
+#include "ops/reference/gate_backward.h"
 #include "ops/reference/gather_rows.h"
 #include "ops/reference/grouped_linear.h"
 #include "ops/reference/hadamard.h"
 #include "ops/reference/hc_head.h"
 #include "ops/reference/hc_post.h"
 #include "ops/reference/hc_pre.h"
+#include "ops/reference/hc_pre_backward.h"
 #include "ops/reference/indexer_select.h"
 #include "ops/reference/linear.h"
 #include "ops/reference/mean_streams.h"
@@ -75,24 +78,36 @@ void unmap(void*, void* data, std::int64_t bytes) { munmap(data, static_cast<std
 ReferenceBackend::ReferenceBackend() {
   add<Add, reference::add<float>, reference::add<double>>(table_);
   add<AddPositionBias, reference::add_position_bias<float>, reference::add_position_bias<double>>(table_);
+  add<AddPositionBiasBackward, reference::add_position_bias_backward<float>,
+      reference::add_position_bias_backward<double>>(table_);
   add<AppendEntries, reference::append_entries<float>, reference::append_entries<double>>(table_);
   add<Argmax, reference::argmax<float>, reference::argmax<double>>(table_);
   add<Attention, reference::attention<float>, reference::attention<double>>(table_);
   add<CommitRows, reference::commit_rows<float>, reference::commit_rows<double>>(table_);
   add<Compress, reference::compress<float>, reference::compress<double>>(table_);
+  add<CrossEntropy, reference::cross_entropy<float>, reference::cross_entropy<double>>(table_);
   add<Embedding, reference::embedding<float>, reference::embedding<double>>(table_);
   add<Gate, reference::gate<float>, reference::gate<double>>(table_);
+  add<GateBackward, reference::gate_backward<float>, reference::gate_backward<double>>(table_);
   add<GatherRows, reference::gather_rows<float>, reference::gather_rows<double>>(table_);
+  add<GatherRowsBackward, reference::gather_rows_backward<float>, reference::gather_rows_backward<double>>(table_);
   add<GroupedLinear, reference::grouped_linear<float>, reference::grouped_linear<double>>(table_);
   add<Hadamard, reference::hadamard<float>, reference::hadamard<double>>(table_);
   add<HcHead, reference::hc_head<float>, reference::hc_head<double>>(table_);
+  add<HcHeadBackward, reference::hc_head_backward<float>, reference::hc_head_backward<double>>(table_);
   add<HcPost, reference::hc_post<float>, reference::hc_post<double>>(table_);
+  add<HcPostBackward, reference::hc_post_backward<float>, reference::hc_post_backward<double>>(table_);
   add<HcPre, reference::hc_pre<float>, reference::hc_pre<double>>(table_);
+  add<HcPreBackward, reference::hc_pre_backward<float>, reference::hc_pre_backward<double>>(table_);
   add<IndexerSelect, reference::indexer_select<float>, reference::indexer_select<double>>(table_);
   add<Linear, reference::linear<float>, reference::linear<double>>(table_);
   add<MeanStreams, reference::mean_streams<float>, reference::mean_streams<double>>(table_);
+  add<MeanStreamsBackward, reference::mean_streams_backward<float>, reference::mean_streams_backward<double>>(table_);
   add<PreviousRows, reference::previous_rows<float>, reference::previous_rows<double>>(table_);
+  add<PreviousRowsBackward, reference::previous_rows_backward<float>, reference::previous_rows_backward<double>>(
+      table_);
   add<RmsNorm, reference::rms_norm<float>, reference::rms_norm<double>>(table_);
+  add<RmsNormBackward, reference::rms_norm_backward<float>, reference::rms_norm_backward<double>>(table_);
   add<Rope, reference::rope<float>, reference::rope<double>>(table_);
   add<RoundRows, reference::round_rows<float>, reference::round_rows<double>>(table_);
   add<RoutedExperts, reference::routed_experts<float>, reference::routed_experts<double>>(table_);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -21,6 +22,13 @@ class Scratch {
     void* const array = next_;
     next_ += padded_bytes<E>(count);
     return static_cast<E*>(array);
+  }
+  /// The same, filled with zeros.
+  template <class E>
+  [[nodiscard]] E* zeros(std::int64_t count) {
+    E* const array = take<E>(count);
+    std::fill(array, array + count, E{});
+    return array;
   }
 
  private:
