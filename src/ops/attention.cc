@@ -37,6 +37,10 @@ Status attention(Stream& stream, const Attention::Args& args) {
   check.constant("sink", args.sink, {DType::kF32}, {query.extent(1)}, "heads of query");
   check.number("max_keys", args.max_keys, args.max_keys >= 0, "at least 0");
   check.tensor("out", args.out, {sum_type(type)}, query.shape(), "like query");
+  if (!args.log_sum.absent()) {
+    check.tensor("log_sum", args.log_sum, {sum_type(type)}, {tokens, query.extent(1)}, "tokens and heads of query");
+    check.separate("log_sum", args.log_sum, {{"query", query}, {"step_keys", args.step_keys}, {"out", args.out}});
+  }
   check.rows_of_step(args.layout, tokens);
   check.rings_of_step(args.layout, args.layout.first_row.extent(0));
   check.separate("out", args.out,

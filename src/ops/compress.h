@@ -32,4 +32,28 @@ struct Compress {
 /// differ. Source: spec/model.md 2.5; official class Compressor.
 [[nodiscard]] Status compress(Stream& stream, const Compress::Args& args);
 
+struct CompressBackward {
+  static constexpr std::string_view name = "compress_backward";
+  struct Args {
+    // As in the forward call.
+    TensorView value;     // [T, c C] f32 | f64
+    TensorView gate;      // [T, c C] like value
+    TensorView last_row;  // [blocks] i32
+    StepLayout layout;
+    std::int64_t ratio;
+    bool overlap;
+
+    TensorView d_out;    // [blocks, C] like value
+    TensorView d_value;  // [T, c C] like value
+    TensorView d_gate;   // [T, c C] like value
+  };
+};
+
+/// Gradients of `compress` for a step in which every sequence begins (layout.start 0, its rows one after the other):
+/// with w_s = softmax_s(gate) and out = sum_s w_s value_s, per channel, d_value_s = w_s d_out and d_gate_s = w_s d_out
+/// (value_s - out). 0 where a row takes part in no block: tokens of a last incomplete block, and the first half of
+/// channels of the last complete one. Errors: kInvalidArgument when shapes or types differ. Source: spec/training.md
+/// 1.4.
+[[nodiscard]] Status compress_backward(Stream& stream, const CompressBackward::Args& args);
+
 }  // namespace hadal::ops

@@ -16,6 +16,7 @@
 #include "ops/hc_head.h"
 #include "ops/hc_post.h"
 #include "ops/hc_pre.h"
+#include "ops/indexer_loss.h"
 #include "ops/indexer_select.h"
 #include "ops/linear.h"
 #include "ops/mean_streams.h"
@@ -66,6 +67,9 @@ void for_each_operator(Visitor&& visit) {
   visit.template operator()<GatherRowsBackward>();
   visit.template operator()<MeanStreamsBackward>();
   visit.template operator()<PreviousRowsBackward>();
+  visit.template operator()<AttentionBackward>();
+  visit.template operator()<IndexerLoss>();
+  visit.template operator()<CompressBackward>();
 }
 
 }  // namespace hadal::ops

@@ -42,7 +42,9 @@ struct Material {
   }
 };
 
-std::vector<double> attend(OpRunner& runner, DType type, const StepCase& step, const Material& material) {
+/// The output of the operator, and its log_sum if somebody wants it.
+std::vector<double> attend(OpRunner& runner, DType type, const StepCase& step, const Material& material,
+                           std::vector<double>* log_sums = nullptr) {
   std::vector<double> queries;
   std::vector<std::int64_t> begin, end, selected;
   step.for_each_row([&](std::int64_t, std::size_t s, std::int64_t position) {
@@ -75,14 +77,16 @@ std::vector<double> attend(OpRunner& runner, DType type, const StepCase& step, c
                                pages_of(step, material.entries, material.ratio, kChannels), 5);
   }
   if (material.topk > 0) args.selected = runner.i32({rows, material.topk}, selected);
+  if (log_sums != nullptr) args.log_sum = runner.empty(sums, {rows, kHeads});
   runner.run(attention, args);
+  if (log_sums != nullptr) *log_sums = runner.values(args.log_sum);
   return runner.values(out);
 }
 
 /// Checks one row against the formula in double. The bound follows the error of the scores, n eps sum |q||k|, through
 /// the exponential: a relative error of every probability.
 void check_row(const Material& material, std::size_t s, std::int64_t position, DType type,
-               std::span<const double> actual) {
+               std::span<const double> actual, std::span<const double> log_sums) {
   std::vector<const double*> keys;
   for (std::int64_t p = std::max<std::int64_t>(0, position - kWindow + 1); p <= position; ++p) {
     keys.push_back(&material.keys[s][static_cast<std::size_t>(p * kChannels)]);
@@ -114,6 +118,10 @@ void check_row(const Material& material, std::size_t s, std::int64_t position, D
     for (const double score : scores) maximum = std::max(maximum, score);
     double sum = std::exp(material.sink[static_cast<std::size_t>(head)] - maximum);
     for (double& score : scores) sum += score = std::exp(score - maximum);
+    const double log_sum = maximum + std::log(sum);
+    ASSERT_LE(std::abs(log_sums[static_cast<std::size_t>(head)] - log_sum),
+              score_error + (4 + std::abs(log_sum)) * 4 * eps)
+        << "sequence " << s << " position " << position << " head " << head;
     const double bound = largest * (2 * score_error + 2 * static_cast<double>(keys.size() + 16) * eps);
     for (std::int64_t c = 0; c < kChannels; ++c) {
       double expected = 0;
@@ -178,11 +186,15 @@ TEST_P(AttentionTest, ManySequencesAgreeWithTheFormula) {
                           .slots = 4,
                           .ring_rows = kWindow + 6,
                           .pages_per_sequence = 3};
-      const std::vector<double> out = attend(runner_, type, step, material);
+      std::vector<double> log_sums;
+      const std::vector<double> out = attend(runner_, type, step, material, &log_sums);
       step.for_each_row([&](std::int64_t row, std::size_t s, std::int64_t position) {
         const auto size = static_cast<std::size_t>(kHeads * kChannels);
-        check_row(material, s, position, type, std::span(out).subspan(static_cast<std::size_t>(row) * size, size));
+        const auto first = static_cast<std::size_t>(row);
+        check_row(material, s, position, type, std::span(out).subspan(first * size, size),
+                  std::span(log_sums).subspan(first * kHeads, kHeads));
       });
+      testing::expect_same(attend(runner_, type, step, material), out);  // without log_sum the same bits
     }
   }
 }

@@ -90,10 +90,13 @@ void for_each_view(const Args& args, auto&& visit) {
   } else if constexpr (kMembers == 14) {
     const auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = args;
     all(a, b, c, d, e, f, g, h, i, j, k, l, m, n);
+  } else if constexpr (kMembers == 19) {
+    const auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s] = args;
+    all(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s);
   } else {
-    static_assert(kMembers == 13, "add the number of members of the new operator's arguments");
-    const auto& [a, b, c, d, e, f, g, h, i, j, k, l, m] = args;
-    all(a, b, c, d, e, f, g, h, i, j, k, l, m);
+    static_assert(kMembers == 20, "add the number of members of the new operator's arguments");
+    const auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = args;
+    all(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t);
   }
 }
 

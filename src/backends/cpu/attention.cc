@@ -81,12 +81,14 @@ void attend(const CpuBackend& backend, const ops::Attention::Args& args, std::in
     score(query, args.query.stride(1), heads, scratch.packed, channels, scratch.scores + key, stride);
   }
   float sums[kHeads];
+  float maxima[kHeads];
   float* out = args.out.row<float>(token) + begin * args.out.stride(1);
   for (std::int64_t head = 0; head < heads; ++head) {
     sums[head] = kernels.softmax(scratch.scores + head * stride, keys, static_cast<float>(args.scale),
-                                 load<float>(args.sink.codes, begin + head));
+                                 load<float>(args.sink.codes, begin + head), &maxima[head]);
     std::fill_n(out + head * args.out.stride(1), channels, 0.0F);
   }
+  if (!args.log_sum.absent()) kernels.log_sums(maxima, sums, args.log_sum.row<float>(token) + begin, heads);
   add_values(scratch.keys, keys, channels, scratch.scores, stride, heads, out, args.out.stride(1));
   for (std::int64_t head = 0; head < heads; ++head) {
     float* row = out + head * args.out.stride(1);

@@ -43,6 +43,22 @@ inline std::int64_t list_slots(const Compress::Args& args, std::int64_t last_row
   return count;
 }
 
+/// weights = exp(gate - largest gate) of the slots' channel. Returns their sum.
+template <class T>
+T softmax_of_slots(const PoolSlot* slots, std::int64_t count, std::int64_t channel, T* weights) {
+  T maximum = -std::numeric_limits<T>::infinity();
+  for (std::int64_t i = 0; i < count; ++i) {
+    weights[i] = load<T>(*slots[i].gate.view, slots[i].gate.offset + channel);
+    maximum = std::max(maximum, weights[i]);
+  }
+  T sum = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    weights[i] = std::exp(weights[i] - maximum);
+    sum += weights[i];
+  }
+  return sum;
+}
+
 template <class T>
 void compress(const Compress::Args& args, Scratch scratch) {
   auto* slots = scratch.take<PoolSlot>(2 * args.ratio);
@@ -50,16 +66,7 @@ void compress(const Compress::Args& args, Scratch scratch) {
   for (std::int64_t block = 0; block < args.out.extent(0); ++block) {
     const std::int64_t count = list_slots(args, args.last_row.as<std::int32_t>()[block], slots);
     for (std::int64_t c = 0; c < args.out.extent(1); ++c) {
-      T maximum = -std::numeric_limits<T>::infinity();
-      for (std::int64_t i = 0; i < count; ++i) {
-        weights[i] = load<T>(*slots[i].gate.view, slots[i].gate.offset + c);
-        maximum = std::max(maximum, weights[i]);
-      }
-      T sum = 0;
-      for (std::int64_t i = 0; i < count; ++i) {
-        weights[i] = std::exp(weights[i] - maximum);
-        sum += weights[i];
-      }
+      const T sum = softmax_of_slots(slots, count, c, weights);
       T pooled = 0;
       for (std::int64_t i = 0; i < count; ++i) {
         pooled += weights[i] / sum * load<T>(*slots[i].value.view, slots[i].value.offset + c);

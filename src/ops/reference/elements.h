@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <type_traits>
 
 #include "base/check.h"
 #include "tensor/tensor.h"
@@ -34,6 +35,16 @@ template <class T>
 template <class T>
 [[nodiscard]] T widen(bf16 value) {
   return static_cast<T>(to_f32(value));
+}
+
+/// The value as a product with rows of type E takes it: rounded to bf16 where E is bf16.
+template <class E, class T>
+[[nodiscard]] T product_input(T value) {
+  if constexpr (std::is_same_v<E, bf16>) {
+    return widen<T>(to_bf16(round_to_odd(value)));
+  } else {
+    return value;
+  }
 }
 
 /// Calls visitor(E{}) with the stored type of a floating-point tensor: float, double or bf16.

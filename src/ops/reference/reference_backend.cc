@@ -10,8 +10,10 @@
 #include "ops/reference/append_entries.h"
 #include "ops/reference/argmax.h"
 #include "ops/reference/attention.h"
+#include "ops/reference/attention_backward.h"
 #include "ops/reference/commit_rows.h"
 #include "ops/reference/compress.h"
+#include "ops/reference/compress_backward.h"
 #include "ops/reference/cross_entropy.h"
 #include "ops/reference/embedding.h"
 #include "ops/reference/gate.h"
@@ -23,6 +25,7 @@
 #include "ops/reference/hc_post.h"
 #include "ops/reference/hc_pre.h"
 #include "ops/reference/hc_pre_backward.h"
+#include "ops/reference/indexer_loss.h"
 #include "ops/reference/indexer_select.h"
 #include "ops/reference/linear.h"
 #include "ops/reference/mean_streams.h"
@@ -83,8 +86,10 @@ ReferenceBackend::ReferenceBackend() {
   add<AppendEntries, reference::append_entries<float>, reference::append_entries<double>>(table_);
   add<Argmax, reference::argmax<float>, reference::argmax<double>>(table_);
   add<Attention, reference::attention<float>, reference::attention<double>>(table_);
+  add<AttentionBackward, reference::attention_backward<float>, reference::attention_backward<double>>(table_);
   add<CommitRows, reference::commit_rows<float>, reference::commit_rows<double>>(table_);
   add<Compress, reference::compress<float>, reference::compress<double>>(table_);
+  add<CompressBackward, reference::compress_backward<float>, reference::compress_backward<double>>(table_);
   add<CrossEntropy, reference::cross_entropy<float>, reference::cross_entropy<double>>(table_);
   add<Embedding, reference::embedding<float>, reference::embedding<double>>(table_);
   add<Gate, reference::gate<float>, reference::gate<double>>(table_);
@@ -99,6 +104,7 @@ ReferenceBackend::ReferenceBackend() {
   add<HcPostBackward, reference::hc_post_backward<float>, reference::hc_post_backward<double>>(table_);
   add<HcPre, reference::hc_pre<float>, reference::hc_pre<double>>(table_);
   add<HcPreBackward, reference::hc_pre_backward<float>, reference::hc_pre_backward<double>>(table_);
+  add<IndexerLoss, reference::indexer_loss<float>, reference::indexer_loss<double>>(table_);
   add<IndexerSelect, reference::indexer_select<float>, reference::indexer_select<double>>(table_);
   add<Linear, reference::linear<float>, reference::linear<double>>(table_);
   add<MeanStreams, reference::mean_streams<float>, reference::mean_streams<double>>(table_);

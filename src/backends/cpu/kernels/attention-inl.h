@@ -122,13 +122,14 @@ void score_tile(const void* query, std::int64_t query_stride, std::int64_t heads
   }
 }
 
-float softmax(float* scores, std::int64_t n, float factor, float sink) {
+float softmax(float* scores, std::int64_t n, float factor, float sink, float* largest_score) {
   const V::Reg by = V::set1(factor);
   const V::Reg lowest = V::set1(sink);
   V::Reg largest = lowest;
   for_lanes(n, [&](std::int64_t i, auto at)
                    HADAL_INLINE_LAMBDA { largest = M::max(largest, at.keep(at.load(scores + i) * by, lowest)); });
-  const V::Reg maximum = V::set1(max_lanes(largest));
+  *largest_score = max_lanes(largest);
+  const V::Reg maximum = V::set1(*largest_score);
   V::Reg total = V::zero();
   for_lanes(n, [&](std::int64_t i, auto at) HADAL_INLINE_LAMBDA {
     const V::Reg weight = exp(at.load(scores + i) * by - maximum);
@@ -138,6 +139,14 @@ float softmax(float* scores, std::int64_t n, float factor, float sink) {
   float last[V::kLanes];
   V::store(last, exp(V::set1(sink) - maximum));
   return sum_lanes(total) + last[0];
+}
+
+void log_sums(const float* maxima, const float* sums, float* out, std::int64_t n) {
+  for_lanes(n, [&](std::int64_t i, auto at) HADAL_INLINE_LAMBDA {
+    const V::Reg sum = at.load(sums + i);
+    // The last term is 0, or NaN where the sum is NaN or infinite: the logarithm itself takes finite numbers only.
+    at.store(out + i, at.load(maxima + i) + log_from_one(sum) + (sum - sum));
+  });
 }
 
 /// The block of kRegs registers of channels of `count` keys, as f32 in `values` [count][kRegs * lanes].

@@ -70,8 +70,10 @@ struct OperatorKernels {
                  std::int64_t channels, float* scores, std::int64_t stride);
   void (*scores_bf16)(const void* query, std::int64_t query_stride, std::int64_t heads, const float* packed,
                       std::int64_t channels, float* scores, std::int64_t stride);
-  /// scores = exp(scores * factor - M), M = max(all scores * factor, sink); returns their sum + exp(sink - M).
-  float (*softmax)(float* scores, std::int64_t n, float factor, float sink);
+  /// scores = exp(scores * factor - M), M = max(all scores * factor, sink); returns their sum + exp(sink - M), and M.
+  float (*softmax)(float* scores, std::int64_t n, float factor, float sink, float* largest_score);
+  /// out = maxima + log(sums) for sums of `softmax`.
+  void (*log_sums)(const float* maxima, const float* sums, float* out, std::int64_t n);
   /// out[head] += sum_j weights[head * weight_stride + j] * key_j, j ascending.
   void (*add_values)(const std::byte* const* keys, std::int64_t count, std::int64_t channels, const float* weights,
                      std::int64_t weight_stride, std::int64_t heads, float* out, std::int64_t out_stride);

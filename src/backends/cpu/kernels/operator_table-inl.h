@@ -31,6 +31,7 @@ constexpr OperatorKernels make_operator_table(std::string_view isa) {
           .scores = score_tile<F32Keys>,
           .scores_bf16 = score_tile<Bf16Keys>,
           .softmax = softmax,
+          .log_sums = log_sums,
           .add_values = add_values_of<F32Keys>,
           .add_values_bf16 = add_values_of<Bf16Keys>,
           .index_scores = index_tile<F32Keys>,
