@@ -18,4 +18,17 @@ Status embedding(Stream& stream, const Embedding::Args& args) {
   return run<Embedding>(stream, args, check, rows, {{"tokens", tokens}, {"table", table.codes}, {"out", out}});
 }
 
+Status embedding_backward(Stream& stream, const EmbeddingBackward::Args& args) {
+  const auto& [tokens, d_out, d_table] = args;
+  Checker check(stream, EmbeddingBackward::name);
+  check.source("tokens", tokens, {DType::kI64}, 1, "[tokens]");
+  check.source("d_out", d_out, kReal, 3, "[tokens, streams, channels]");
+  check.tensor("d_out", d_out, kReal, {tokens.extent(0), d_out.extent(1), d_out.extent(2)}, "tokens");
+  check.source("d_table", d_table, {d_out.type()}, 2, "[vocabulary, channels]");
+  check.tensor("d_table", d_table, {d_out.type()}, {d_table.extent(0), d_out.extent(2)}, "channels of d_out");
+  check.separate("d_table", d_table, {{"tokens", tokens}, {"d_out", d_out}});
+  return run<EmbeddingBackward>(stream, args, check, tokens.extent(0),
+                                {{"tokens", tokens}, {"d_out", d_out}, {"d_table", d_table}});
+}
+
 }  // namespace hadal::ops

@@ -19,6 +19,7 @@
 #include "ops/indexer_loss.h"
 #include "ops/indexer_select.h"
 #include "ops/linear.h"
+#include "ops/matrix_product.h"
 #include "ops/mean_streams.h"
 #include "ops/previous_rows.h"
 #include "ops/rms_norm.h"
@@ -70,6 +71,12 @@ void for_each_operator(Visitor&& visit) {
   visit.template operator()<AttentionBackward>();
   visit.template operator()<IndexerLoss>();
   visit.template operator()<CompressBackward>();
+  visit.template operator()<EmbeddingBackward>();
+  visit.template operator()<LinearBackward>();
+  visit.template operator()<GroupedLinearBackward>();
+  visit.template operator()<RoutedExpertsBackward>();
+  visit.template operator()<SwigluBackward>();
+  visit.template operator()<MatrixProduct>();
 }
 
 }  // namespace hadal::ops

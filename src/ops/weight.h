@@ -22,6 +22,11 @@ struct Weight {
   }
 };
 
+/// True if every value of the weight is a bf16 number (but for values below bf16's normal range).
+[[nodiscard]] inline bool is_exact_in_bf16(const Weight& weight) {
+  return weight.codes.type() != DType::kF32 && (weight.scales.absent() || weight.scales.type() == DType::kE8m0);
+}
+
 /// The three projections of every routed expert of one layer; arrays of `count` weights owned by the model.
 struct ExpertWeights {
   const Weight* gate = nullptr;  // w1 [inter, hidden]

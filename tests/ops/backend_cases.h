@@ -45,3 +45,9 @@ class BackendTest : public ::testing::TestWithParam<BackendCase> {
   class suite : public ::hadal::testing::BackendTest {};                                                  \
   INSTANTIATE_TEST_SUITE_P(Backends, suite, ::testing::ValuesIn(::hadal::testing::backends_under_test()), \
                            [](const auto& backend_case) { return backend_case.param.name; })
+
+/// The same on the reference alone: for an operator that no other backend has yet.
+#define HADAL_REFERENCE_SUITE(suite)                                                                             \
+  class suite : public ::hadal::testing::BackendTest {};                                                         \
+  INSTANTIATE_TEST_SUITE_P(Reference, suite, ::testing::Values(::hadal::testing::backends_under_test().front()), \
+                           [](const auto& backend_case) { return backend_case.param.name; })

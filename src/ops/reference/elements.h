@@ -37,11 +37,17 @@ template <class T>
   return static_cast<T>(to_f32(value));
 }
 
+/// The bf16 number nearest to the value.
+template <class T>
+[[nodiscard]] T round_to_bf16(T value) {
+  return widen<T>(to_bf16(round_to_odd(value)));
+}
+
 /// The value as a product with rows of type E takes it: rounded to bf16 where E is bf16.
 template <class E, class T>
 [[nodiscard]] T product_input(T value) {
   if constexpr (std::is_same_v<E, bf16>) {
-    return widen<T>(to_bf16(round_to_odd(value)));
+    return round_to_bf16(value);
   } else {
     return value;
   }

@@ -28,12 +28,15 @@
 #include "ops/reference/indexer_loss.h"
 #include "ops/reference/indexer_select.h"
 #include "ops/reference/linear.h"
+#include "ops/reference/linear_backward.h"
+#include "ops/reference/matrix_product.h"
 #include "ops/reference/mean_streams.h"
 #include "ops/reference/previous_rows.h"
 #include "ops/reference/rms_norm.h"
 #include "ops/reference/rope.h"
 #include "ops/reference/round_rows.h"
 #include "ops/reference/routed_experts.h"
+#include "ops/reference/routed_experts_backward.h"
 #include "ops/reference/swiglu.h"
 
 namespace hadal::ops {
@@ -92,11 +95,14 @@ ReferenceBackend::ReferenceBackend() {
   add<CompressBackward, reference::compress_backward<float>, reference::compress_backward<double>>(table_);
   add<CrossEntropy, reference::cross_entropy<float>, reference::cross_entropy<double>>(table_);
   add<Embedding, reference::embedding<float>, reference::embedding<double>>(table_);
+  add<EmbeddingBackward, reference::embedding_backward<float>, reference::embedding_backward<double>>(table_);
   add<Gate, reference::gate<float>, reference::gate<double>>(table_);
   add<GateBackward, reference::gate_backward<float>, reference::gate_backward<double>>(table_);
   add<GatherRows, reference::gather_rows<float>, reference::gather_rows<double>>(table_);
   add<GatherRowsBackward, reference::gather_rows_backward<float>, reference::gather_rows_backward<double>>(table_);
   add<GroupedLinear, reference::grouped_linear<float>, reference::grouped_linear<double>>(table_);
+  add<GroupedLinearBackward, reference::grouped_linear_backward<float>, reference::grouped_linear_backward<double>>(
+      table_);
   add<Hadamard, reference::hadamard<float>, reference::hadamard<double>>(table_);
   add<HcHead, reference::hc_head<float>, reference::hc_head<double>>(table_);
   add<HcHeadBackward, reference::hc_head_backward<float>, reference::hc_head_backward<double>>(table_);
@@ -107,6 +113,8 @@ ReferenceBackend::ReferenceBackend() {
   add<IndexerLoss, reference::indexer_loss<float>, reference::indexer_loss<double>>(table_);
   add<IndexerSelect, reference::indexer_select<float>, reference::indexer_select<double>>(table_);
   add<Linear, reference::linear<float>, reference::linear<double>>(table_);
+  add<LinearBackward, reference::linear_backward<float>, reference::linear_backward<double>>(table_);
+  add<MatrixProduct, reference::matrix_product<float>, reference::matrix_product<double>>(table_);
   add<MeanStreams, reference::mean_streams<float>, reference::mean_streams<double>>(table_);
   add<MeanStreamsBackward, reference::mean_streams_backward<float>, reference::mean_streams_backward<double>>(table_);
   add<PreviousRows, reference::previous_rows<float>, reference::previous_rows<double>>(table_);
@@ -117,7 +125,10 @@ ReferenceBackend::ReferenceBackend() {
   add<Rope, reference::rope<float>, reference::rope<double>>(table_);
   add<RoundRows, reference::round_rows<float>, reference::round_rows<double>>(table_);
   add<RoutedExperts, reference::routed_experts<float>, reference::routed_experts<double>>(table_);
+  add<RoutedExpertsBackward, reference::routed_experts_backward<float>, reference::routed_experts_backward<double>>(
+      table_);
   add<Swiglu, reference::swiglu<float>, reference::swiglu<double>>(table_);
+  add<SwigluBackward, reference::swiglu_backward<float>, reference::swiglu_backward<double>>(table_);
 }
 
 Result<Buffer> ReferenceBackend::allocate(std::int64_t bytes) {

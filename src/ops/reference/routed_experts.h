@@ -40,6 +40,28 @@ inline std::int64_t list_uses(const TensorView& experts, std::int64_t expert, Ex
   return count;
 }
 
+/// out[use][i] = weight[i] . input row of the use, for every row i of the weight; `decoded` holds one such row.
+template <class T>
+void project_uses(const TensorView& input, const Weight& weight, const ExpertUse* uses, std::int64_t count, T* decoded,
+                  T* out) {
+  visit_type(input.type(), [&]<class E>(E) {
+    for (std::int64_t i = 0; i < weight.rows(); ++i) {
+      decode_row(weight, i, decoded);
+      dots<T>(
+          decoded, weight.columns(), count, [&](std::int64_t use) { return input.row<E>(uses[use].token); },
+          [&](std::int64_t use, T sum) { out[use * weight.rows() + i] = sum; });
+    }
+  });
+}
+
+/// Rounds the input of a down projection as the profile and the type of the operator's input ask.
+template <class T>
+void round_activation(T* activation, std::int64_t inter, Rounding rounding, DType input_type) {
+  round_blocks(activation, inter, rounding);
+  if (input_type != DType::kBf16) return;
+  for (std::int64_t i = 0; i < inter; ++i) activation[i] = round_to_bf16(activation[i]);
+}
+
 template <class T>
 void routed_experts(const RoutedExperts::Args& args, Scratch scratch) {
   const std::int64_t hidden = args.input.extent(1);
@@ -55,25 +77,15 @@ void routed_experts(const RoutedExperts::Args& args, Scratch scratch) {
   for (std::int64_t expert = 0; expert < args.table.count; ++expert) {
     const std::int64_t count = list_uses(args.experts, expert, uses);
     if (count == 0) continue;
-    visit_type(args.input.type(), [&]<class E>(E) {
-      const auto input_row = [&](std::int64_t use) { return args.input.row<E>(uses[use].token); };
-      for (std::int64_t i = 0; i < inter; ++i) {
-        decode_row(args.table.gate[expert], i, decoded);
-        dots<T>(decoded, hidden, count, input_row, [&](std::int64_t use, T sum) { gate[use * inter + i] = sum; });
-        decode_row(args.table.up[expert], i, decoded);
-        dots<T>(decoded, hidden, count, input_row, [&](std::int64_t use, T sum) { up[use * inter + i] = sum; });
-      }
-    });
+    project_uses(args.input, args.table.gate[expert], uses, count, decoded, gate);
+    project_uses(args.input, args.table.up[expert], uses, count, decoded, up);
     for (std::int64_t use = 0; use < count; ++use) {
       const T weight = load<T>(args.weights, offset_of(args.weights, uses[use].token) + uses[use].slot);
       T* activation = gate + use * inter;
       for (std::int64_t i = 0; i < inter; ++i) {
         activation[i] = weight * swiglu_value(activation[i], up[use * inter + i], static_cast<T>(args.swiglu_limit));
       }
-      round_blocks(activation, inter, args.rounding);
-      if (args.input.type() == DType::kBf16) {
-        for (std::int64_t i = 0; i < inter; ++i) activation[i] = widen<T>(to_bf16(round_to_odd(activation[i])));
-      }
+      round_activation(activation, inter, args.rounding, args.input.type());
     }
     for (std::int64_t c = 0; c < hidden; ++c) {
       decode_row(args.table.down[expert], c, decoded);
