@@ -15,9 +15,7 @@ using testing::OpRunner;
 using testing::RandomValues;
 using Values = std::vector<double>;
 
-class CrossEntropyTest : public testing::BackendTest {};
-INSTANTIATE_TEST_SUITE_P(Backends, CrossEntropyTest, ::testing::Values(testing::backends_under_test().front()),
-                         [](const auto& backend_case) { return backend_case.param.name; });
+HADAL_BACKEND_SUITE(CrossEntropyTest);
 
 struct Losses {
   Values loss;

@@ -17,9 +17,7 @@ using testing::OpRunner;
 using testing::RandomValues;
 using Values = std::vector<double>;
 
-class GateBackwardTest : public testing::BackendTest {};
-INSTANTIATE_TEST_SUITE_P(Backends, GateBackwardTest, ::testing::Values(testing::backends_under_test().front()),
-                         [](const auto& backend_case) { return backend_case.param.name; });
+HADAL_BACKEND_SUITE(GateBackwardTest);
 
 struct Routing {
   std::int64_t experts;

@@ -19,9 +19,7 @@ using testing::OpRunner;
 using testing::RandomValues;
 using Values = std::vector<double>;
 
-class HyperConnectionBackwardTest : public testing::BackendTest {};
-INSTANTIATE_TEST_SUITE_P(Backends, HyperConnectionBackwardTest, ::testing::Values(testing::backends_under_test().front()),
-                         [](const auto& backend_case) { return backend_case.param.name; });
+HADAL_BACKEND_SUITE(HyperConnectionBackwardTest);
 
 constexpr double kEps = 1e-6;
 

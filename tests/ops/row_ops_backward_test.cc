@@ -23,9 +23,7 @@ using testing::OpRunner;
 using testing::RandomValues;
 using Values = std::vector<double>;
 
-class RowOpsBackwardTest : public testing::BackendTest {};
-INSTANTIATE_TEST_SUITE_P(Backends, RowOpsBackwardTest, ::testing::Values(testing::backends_under_test().front()),
-                         [](const auto& backend_case) { return backend_case.param.name; });
+HADAL_BACKEND_SUITE(RowOpsBackwardTest);
 
 /// RMSNorm of `rows` rows with the gradient at its result.
 struct Norm {
@@ -216,18 +214,20 @@ void expect_norm_rows(const Values& actual, const Values& expected, const Norm& 
 }
 
 TEST_P(RowOpsBackwardTest, RmsNormOfEveryWidthWeightAndPlace) {
+  struct Kind {
+    bool weighted;
+    DType type;
+  };
   for (const DType type : real_types()) {
-    for (const std::int64_t channels : {1, 7, 15, 16, 17, 64, 129, 530, 1024}) {
-      for (const DType weight_type : {DType::kF32, DType::kBf16}) {
+    for (const std::int64_t channels : {1, 7, 16, 17, 129, 530}) {
+      for (const Kind kind : {Kind{true, DType::kF32}, Kind{true, DType::kBf16}, Kind{false, DType::kF32}}) {
         for (const Place place : {Place::kApart, Place::kOnGradient, Place::kAdded}) {
-          for (const bool weighted : {true, false}) {
-            const Norm norm = random_norm(
-                {.rows = 37, .channels = channels, .weighted = weighted, .weight_type = weight_type}, type, 86);
-            const NormGradients expected = norm_backward_in_double(norm, place);
-            const NormGradients d = norm_backward(runner_, type, norm, place);
-            expect_norm_rows(d.input, expected.input, norm, type);
-            testing::expect_near_rms(d.weight, expected.weight, expected.weight.size(), 64 * testing::epsilon(type));
-          }
+          const Norm norm = random_norm(
+              {.rows = 19, .channels = channels, .weighted = kind.weighted, .weight_type = kind.type}, type, 86);
+          const NormGradients expected = norm_backward_in_double(norm, place);
+          const NormGradients d = norm_backward(runner_, type, norm, place);
+          expect_norm_rows(d.input, expected.input, norm, type);
+          testing::expect_near_rms(d.weight, expected.weight, expected.weight.size(), 64 * testing::epsilon(type));
         }
       }
     }

@@ -21,6 +21,21 @@ void enqueue(ops::Stream& stream, const ops::AddPositionBias::Args& args) {
   });
 }
 
+/// Each worker takes columns: an element of the bias is summed over rows in their order.
+void enqueue_backward(ops::Stream& stream, const ops::AddPositionBiasBackward::Args& args) {
+  CpuBackend& backend = backend_of(stream);
+  const std::int64_t period = args.d_bias.extent(0);
+  constexpr std::int64_t kColumns = 64;  // two workers never share a cache line
+  const std::int64_t grain = (grain_of(args.d_x.extent(0)) + kColumns - 1) / kColumns * kColumns;
+  backend.pool().parallel_for(args.d_x.extent(1), grain, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = 0; row < args.d_x.extent(0); ++row) {
+      const std::int64_t phase = args.positions.as<std::int64_t>()[row] % period;
+      backend.kernels().accumulate(args.d_x.row<float>(row) + begin, args.d_bias.row<float>(phase) + begin,
+                                   end - begin);
+    }
+  });
+}
+
 }  // namespace
 
 void add_add_position_bias(ops::OpTable& table) {
@@ -29,6 +44,11 @@ void add_add_position_bias(ops::OpTable& table) {
        .supports = [](const ops::AddPositionBias::Args& args) { return is_f32(args.x) && is_f32(args.bias.codes); },
        .scratch_bytes = no_scratch<ops::AddPositionBias::Args>,
        .enqueue = enqueue});
+  table.add<ops::AddPositionBiasBackward>(
+      {.implementation = "cpu",
+       .supports = [](const ops::AddPositionBiasBackward::Args& args) { return is_f32(args.d_x); },
+       .scratch_bytes = no_scratch<ops::AddPositionBiasBackward::Args>,
+       .enqueue = enqueue_backward});
 }
 
 }  // namespace hadal::cpu

@@ -33,6 +33,23 @@ void enqueue(ops::Stream& stream, const ops::GatherRows::Args& args) {
   });
 }
 
+/// Each worker takes rows of d_input and looks for those that named them.
+void enqueue_backward(ops::Stream& stream, const ops::GatherRowsBackward::Args& args) {
+  CpuBackend& backend = backend_of(stream);
+  const std::int64_t channels = args.d_input.extent(1);
+  for_rows(backend.pool(), args.d_input.extent(0), channels, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      float* d_input = args.d_input.row<float>(row);
+      std::fill(d_input, d_input + channels, 0.0F);
+    }
+    for (std::int64_t row = 0; row < args.index.extent(0); ++row) {
+      const std::int64_t source = args.index.as<std::int32_t>()[row];
+      if (source < begin || source >= end) continue;
+      backend.kernels().accumulate(args.d_out.row<float>(row), args.d_input.row<float>(source), channels);
+    }
+  });
+}
+
 }  // namespace
 
 void add_gather_rows(ops::OpTable& table) {
@@ -42,6 +59,11 @@ void add_gather_rows(ops::OpTable& table) {
            [](const ops::GatherRows::Args& args) { return is_f32_or_bf16(args.input) && is_f32_or_bf16(args.out); },
        .scratch_bytes = no_scratch<ops::GatherRows::Args>,
        .enqueue = enqueue});
+  table.add<ops::GatherRowsBackward>(
+      {.implementation = "cpu",
+       .supports = [](const ops::GatherRowsBackward::Args& args) { return is_f32(args.d_input); },
+       .scratch_bytes = no_scratch<ops::GatherRowsBackward::Args>,
+       .enqueue = enqueue_backward});
 }
 
 }  // namespace hadal::cpu

@@ -6,6 +6,59 @@
 
 namespace hadal::cpu {
 
+/// Operands of hc_post_backward for one token; all rows are contiguous.
+struct HcPostGradient {
+  const float* y;        // [channels]
+  const float* post;     // [n]
+  const float* comb;     // [n, n]
+  const float* streams;  // [n, channels]: before hc_post
+  const float* d_out;    // [n, channels]
+  std::int64_t n;
+  std::int64_t channels;
+  float* d_y;        // [channels]
+  float* d_post;     // [n]
+  float* d_comb;     // [n, n]
+  float* d_streams;  // [n, channels]; may be d_out
+};
+
+/// Operands of hc_mix_backward; N is (2 + n) n, or n for hc_head.
+struct HcMixGradient {
+  const float* products;     // [tokens, N]: fn . flat
+  const float* inverse_rms;  // [tokens]
+  const float* base;         // [N]
+  const float* scale;        // [3], or [1] for hc_head
+  const float* d_pre;        // [tokens, n]
+  const float* d_post;       // [tokens, n]; null: hc_head
+  const float* d_comb;       // [tokens, n, n]; null: hc_head
+  std::int64_t tokens;
+  std::int64_t n;
+  std::int64_t channels;
+  std::int64_t iterations;
+  float eps;
+  float* stages;      // working memory: 2 * iterations * n * (n + 1) * lanes
+  float* pre;         // [tokens, n]: out
+  float* d_products;  // [tokens, N]: out
+  float* radial;      // [tokens]: out, factor of the streams in their own gradient
+  float* d_base;      // [N], added to
+  float* d_scale;     // [3] or [1], added to
+};
+
+/// Operands of hc_streams_backward; all rows are contiguous.
+struct HcStreamsGradient {
+  const float* fn;          // from pack_columns
+  const float* x;           // [tokens, n, channels]
+  const float* d_out;       // [tokens, channels]
+  const float* pre;         // [tokens, n]
+  const float* d_products;  // [tokens, outputs]
+  const float* radial;      // [tokens]
+  std::int64_t tokens;
+  std::int64_t n;
+  std::int64_t channels;
+  std::int64_t outputs;
+  bool add;    // to what d_x holds
+  float* d_x;  // [tokens, n, channels]
+};
+
 /// The inner loops of the operators other than matrix products, for one instruction set. Raw pointers of any alignment
 /// and counts of elements; no checks, no allocation, no errors; any thread. Types ending in _bf16 read or write
 /// bfloat16, everything else is f32. Same law as KernelTable: a result depends on the operands alone.
@@ -60,6 +113,31 @@ struct OperatorKernels {
   /// streams[k] = post[k] y + sum_j comb[j n + k] streams[j] over `channels` channels; streams lie `stride` apart.
   void (*hc_post)(const float* y, const float* post, const float* comb, std::int64_t n, float* streams,
                   std::int64_t stride, std::int64_t channels);
+
+  // Gradients of rows.
+  float (*dot)(const float* a, const float* b, std::int64_t n);
+  /// With a = weight * d_out (d_out for a null weight) and u = factor * x: d_x = factor * (a - u * mean(a * u)), added
+  /// to d_x if `add`; d_weight += d_out * u unless null. d_x may be d_out.
+  void (*norm_backward)(const float* x, const float* weight, const float* d_out, float factor, bool add, float* d_x,
+                        float* d_weight, std::int64_t n);
+  /// scores as of sqrt_softplus and their derivatives; returns the sum of the scores.
+  float (*score_slopes)(const float* x, float* scores, float* slopes, std::int64_t n);
+  /// out = (shares - mean) * factor * slopes.
+  void (*balance_backward)(const float* shares, float mean, float factor, const float* slopes, float* out,
+                           std::int64_t n);
+  /// log(sum exp(x)) - x[target]; d = weight * (softmax(x) - onehot(target)) unless null. d may be x.
+  float (*cross_entropy)(const float* x, std::int64_t n, std::int64_t target, float weight, float* d);
+
+  // Gradients of hyper-connections.
+  void (*hc_post_backward)(const HcPostGradient& gradient);
+  void (*hc_mix_backward)(const HcMixGradient& gradient);
+  /// fn [outputs, n * channels] as hc_streams_backward reads it: blocks of neighbouring channels, output by output.
+  void (*pack_columns)(const float* fn, std::int64_t outputs, std::int64_t n, std::int64_t channels, float* packed);
+  /// d_x[i] (+)= pre_i d_out - radial x[i] + sum over outputs, ascending, of d_products * fn.
+  void (*hc_streams_backward)(const HcStreamsGradient& gradient);
+  /// out[output] += sum over tokens, ascending, of coefficients[token][output] * x[token]; rows of `length`.
+  void (*add_outer_products)(const float* coefficients, std::int64_t outputs, const float* x, std::int64_t length,
+                             std::int64_t tokens, float* out);
 
   // Attention. Keys are given as addresses of rows. A packed tile holds 2 * lanes keys, one a lane; missing ones are
   // zeros. bf16 channels lie in pairs; a last odd one is paired with zero.

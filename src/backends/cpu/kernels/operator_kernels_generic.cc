@@ -20,6 +20,10 @@ namespace {
 #include "backends/cpu/kernels/hyper_connection-inl.h"
 #include "backends/cpu/kernels/rows-inl.h"
 //
+#include "backends/cpu/kernels/rows_backward-inl.h"
+//
+#include "backends/cpu/kernels/hyper_connection_backward-inl.h"
+//
 #include "backends/cpu/kernels/rounding-inl.h"
 #include "backends/cpu/kernels/select-inl.h"
 //

@@ -40,23 +40,27 @@ void multiply(const float* a, const float* b, float* out, std::int64_t n) {
 
 void accumulate(const float* x, float* out, std::int64_t n) { add(out, x, out, n); }
 
-/// Four accumulators take turns; load(i, access) gives the register at element i.
-template <class Load>
-HADAL_INLINE float sum_of_squares_by(std::int64_t n, Load&& load) {
+/// Sum over a row; add(i, access, sum) gives a lane-wise sum with the register at element i. Four of them take turns.
+template <class Add>
+HADAL_INLINE float sum_terms(std::int64_t n, Add&& add) {
   V::Reg sums[4] = {V::zero(), V::zero(), V::zero(), V::zero()};
   constexpr std::int64_t kStep = 4 * V::kLanes;
   std::int64_t i = 0;
   for (; i + kStep <= n; i += kStep) {
-    unroll<4>([&](auto k) HADAL_INLINE_LAMBDA {
-      const V::Reg v = load(i + k.value * V::kLanes, Whole{});
-      sums[k.value] = V::fma(v, v, sums[k.value]);
-    });
+    unroll<4>([&](auto k)
+                  HADAL_INLINE_LAMBDA { sums[k.value] = add(i + k.value * V::kLanes, Whole{}, sums[k.value]); });
   }
-  for_lanes(n - i, [&](std::int64_t j, auto at) HADAL_INLINE_LAMBDA {
-    const V::Reg v = load(i + j, at);
-    sums[0] = V::fma(v, v, sums[0]);
-  });
+  for_lanes(n - i, [&](std::int64_t j, auto at) HADAL_INLINE_LAMBDA { sums[0] = add(i + j, at, sums[0]); });
   return sum_lanes((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+/// load(i, access) gives the register at element i.
+template <class Load>
+HADAL_INLINE float sum_of_squares_by(std::int64_t n, Load&& load) {
+  return sum_terms(n, [&](std::int64_t i, auto at, V::Reg sum) HADAL_INLINE_LAMBDA {
+    const V::Reg v = load(i, at);
+    return V::fma(v, v, sum);
+  });
 }
 
 float sum_of_squares(const float* x, std::int64_t n) {
