@@ -114,7 +114,7 @@ Status make_executor(LoadedModel& loaded, const model::Executor::Limits& limits)
   if (state > loaded.memory) {
     const std::int64_t pages =
         layout.page_bytes == 0 ? 0 : (loaded.memory / limits.max_sequences - layout.slot_bytes) / layout.page_bytes;
-    const std::string advice = pages > 0 ? fmt::format("use --context {} or less", pages * model::kPageTokens)
+    const std::string advice = pages > 0 ? fmt::format("use --context {} or less", pages * ops::kPageTokens)
                                          : std::string("no context fits; free memory or raise --memory");
     return fail(
         ErrorCode::kResourceExhausted,
@@ -122,7 +122,7 @@ Status make_executor(LoadedModel& loaded, const model::Executor::Limits& limits)
                     limits.max_sequences, limits.max_sequences == 1 ? "" : "s", with_separators(limits.max_tokens),
                     human_bytes(state), human_bytes(loaded.memory), advice));
   }
-  const std::int64_t pages = (limits.max_tokens + model::kPageTokens - 1) / model::kPageTokens;
+  const std::int64_t pages = (limits.max_tokens + ops::kPageTokens - 1) / ops::kPageTokens;
   HADAL_ASSIGN(loaded.pool,
                model::StatePool::create(*loaded.backend, layout, limits.max_sequences, limits.max_sequences * pages));
   HADAL_ASSIGN(loaded.executor, model::Executor::create(*loaded.model, *loaded.pool, limits));

@@ -116,14 +116,14 @@ Status Recorder::prepare() {
   if (options_.forced_inputs != nullptr && chunk < length()) {
     return fail(ErrorCode::kInvalidArgument, "given inputs need the whole sequence in one step");
   }
-  const std::int64_t pages = (length() + model::kPageTokens - 1) / model::kPageTokens + 1;
+  const std::int64_t pages = (length() + ops::kPageTokens - 1) / ops::kPageTokens + 1;
   HADAL_ASSIGN(
       pool_, model::StatePool::create(model_.backend(), model_.state_layout(), options_.batch, pages * options_.batch));
   HADAL_ASSIGN(executor_, model::Executor::create(model_, *pool_,
                                                   {.max_rows = chunk * options_.batch,
                                                    .max_sequences = options_.batch,
                                                    .max_logits_rows = chunk,
-                                                   .max_tokens = length() + model::kPageTokens,
+                                                   .max_tokens = length() + ops::kPageTokens,
                                                    .max_drafts = options_.drafter ? 1 : 0,
                                                    .drafter_logits = mtp()}));
   HADAL_ASSIGN(main_, pool_->new_sequence());

@@ -36,7 +36,7 @@ Status round_cache_rows(Step& step, const TensorView& rows, const TensorView& ou
 
 Result<TensorView> compress(Step& step, const Compressor& compressor, std::int64_t layer, const TensorView& x,
                             const TensorView& value, const TensorView& gate) {
-  const CompletedBlocks& blocks = step.tables.blocks(compressor.ratio);
+  const ops::CompletedBlocks& blocks = step.tables.blocks(compressor.ratio);
   const std::int64_t C = compressor.pages.extent(2);
   HADAL_TRY(step.linear(x, compressor.weights.wkv, value));
   HADAL_TRY(step.linear(x, compressor.weights.wgate, gate));

@@ -1,10 +1,15 @@
 #include "model/drafter.h"
 
+#include <fmt/core.h>
+
+#include <numeric>
+
 #include "model/block.h"
 #include "ops/add.h"
 #include "ops/embedding.h"
 #include "ops/gather_rows.h"
 #include "ops/linear.h"
+#include "ops/previous_rows.h"
 #include "ops/rms_norm.h"
 
 namespace hadal::model {
@@ -101,6 +106,151 @@ Result<DSparkChoice> dspark_choice(Step& step, const DrafterWeights& weights, co
   HADAL_TRY(ops::gather_rows(step.stream, {.input = e, .index = identity, .out = both.columns(D, rank)}));
   HADAL_TRY(ops::linear(step.stream, {.input = both, .weight = weights.confidence_proj, .out = choice.confidence}));
   return choice;
+}
+
+Result<std::unique_ptr<DraftRound>> DraftRound::create(const Model& model, StatePool& pool, ops::Stream& stream,
+                                                       Arena& arena, const Limits& limits) {
+  std::unique_ptr<DraftRound> round(new DraftRound(model, pool, stream, arena, limits));
+  const std::int64_t S = limits.sequences;
+  const ops::StepTableBuilder::Limits tables{
+      .rows = S * limits.drafts, .sequences = S, .logits_rows = 0, .pages = limits.pages};
+  const std::int64_t table_bytes = ops::StepTableBuilder::bytes(tables);
+  HADAL_ASSIGN(round->memory_, model.backend().allocate(table_bytes + aligned(8 * S) + aligned(4 * S)));
+  std::byte* const address = round->memory_.data();
+  round->builder_.emplace(tables, address);
+  round->previous_ = TensorView(address + table_bytes, DType::kI64, {S});
+  round->identity_ = TensorView(address + table_bytes + aligned(8 * S), DType::kI32, {S});
+  std::vector<std::int32_t> identity(static_cast<std::size_t>(S));
+  std::iota(identity.begin(), identity.end(), 0);
+  stream.upload(round->identity_.bytes(), identity.data(), 4 * S);
+  round->rows_.resize(round->layout_.drafter_layers.size());
+  round->sequences_.reserve(static_cast<std::size_t>(S));
+  round->ranges_.reserve(static_cast<std::size_t>(S));
+  round->tokens_.reserve(static_cast<std::size_t>(tables.rows));
+  return round;
+}
+
+Status DraftRound::plan() {
+  arena_.rewind(0);
+  const std::int64_t rows = limits_.sequences * (dspark() ? limits_.drafts : 1);
+  tables_ = builder_->plan({.rows = rows, .sequences = limits_.sequences, .logits_rows = 0, .pages = limits_.pages});
+  HADAL_TRY(dspark() ? begin_dspark(nullptr) : begin_mtp());
+  for (drafted_ = 0; drafted_ < limits_.drafts; ++drafted_) HADAL_TRY(dspark() ? next_dspark() : next_mtp());
+  drafted_ = limits_.drafts;
+  return {};
+}
+
+Status DraftRound::begin(std::span<const SequenceState* const> sequences, std::span<const std::int64_t> anchors,
+                         const ActivationTap* tap) {
+  if (sequences.empty() || sequences.size() != anchors.size() ||
+      static_cast<std::int64_t>(sequences.size()) > limits_.sequences) {
+    return fail(ErrorCode::kInvalidArgument, "a round of drafts needs one anchor for each of its sequences");
+  }
+  const std::int64_t rows = dspark() ? limits_.drafts : 1;
+  drafted_ = 0;
+  sequences_.assign(sequences.begin(), sequences.end());
+  ranges_.clear();
+  tokens_.clear();
+  for (std::size_t s = 0; s < sequences.size(); ++s) {
+    if (sequences[s]->length() == 0) {
+      return fail(ErrorCode::kInvalidArgument, "a sequence without committed tokens cannot be drafted for");
+    }
+    ranges_.push_back(sequences[s]->range(sequences[s]->length(), rows));
+    tokens_.push_back(anchors[s]);
+    tokens_.insert(tokens_.end(), static_cast<std::size_t>(rows - 1), model_.config().dspark.noise_token_id);
+  }
+  const auto rule = dspark() ? ops::WindowRule::kWholeBlock : ops::WindowRule::kCausal;
+  tables_ = builder_->build(stream_, ranges_, tokens_, {}, rule, model_.config().sliding_window, 0);
+  arena_.rewind(0);
+  return dspark() ? begin_dspark(tap) : begin_mtp();
+}
+
+Status DraftRound::begin_dspark(const ActivationTap* tap) {
+  Step round = step(tap);
+  for (LayerRows& rows : rows_) rows = allocate_rows(round, 0);
+  HADAL_ASSIGN(block_, dspark_block(round, model_.weights().drafter, layout_, rows_));
+  return {};
+}
+
+/// The tables are those of the position after the last committed one, whose streams are fetched.
+Status DraftRound::begin_mtp() {
+  const auto& config = model_.config();
+  Step round = step(nullptr);
+  const std::int64_t S = tables_.sequences;
+  const std::int64_t width = config.hc_mult * config.hidden_size;
+  mtp_keys_ = round.cache({S, limits_.drafts, config.head_dim});
+  mtp_streams_ = round.real({S, config.hc_mult, config.hidden_size});
+  confidence_ = {};
+  const ArenaScope scope(arena_);
+  return ops::previous_rows(stream_, {.rows = round.real({S, width}),  // not read: all that precedes is committed
+                                      .ring = pool_.ring(layout_.last_streams),
+                                      .layout = tables_.layout,
+                                      .out = mtp_streams_.reshaped({S, width})});
+}
+
+Status DraftRound::next(std::span<const std::int64_t> previous) {
+  if (drafted_ >= limits_.drafts || previous.size() != sequences_.size()) {
+    return fail(ErrorCode::kInvalidArgument, "a round of drafts has no such position");
+  }
+  for (const std::int64_t token : previous) {
+    if (token < 0 || token >= model_.config().vocab_size) {
+      return fail(ErrorCode::kInvalidArgument, fmt::format("token id {} is outside the vocabulary", token));
+    }
+  }
+  if (dspark()) {
+    stream_.upload(previous_.bytes(), previous.data(), static_cast<std::int64_t>(8 * previous.size()));
+    HADAL_TRY(next_dspark());
+  } else {
+    ranges_.clear();
+    for (std::size_t s = 0; s < sequences_.size(); ++s) {
+      const std::int64_t last = sequences_[s]->length() - 1;
+      ranges_.push_back(sequences_[s]->range(last + drafted_, 1));
+      ranges_.back().keys_start = last;
+      ranges_.back().keys_row = static_cast<std::int64_t>(s) * limits_.drafts;
+    }
+    tables_ =
+        builder_->build(stream_, ranges_, previous, {}, ops::WindowRule::kCausal, model_.config().sliding_window, 0);
+    HADAL_TRY(next_mtp());
+  }
+  ++drafted_;
+  return {};
+}
+
+Status DraftRound::next_mtp() {
+  const auto& config = model_.config();
+  const DrafterWeights& drafter = model_.weights().drafter;
+  const std::int64_t S = tables_.sequences;
+  Step round = step(nullptr);
+  HADAL_ASSIGN(const MtpInput input, mtp_input(round, drafter, mtp_streams_));
+  mtp_streams_ = input.streams;
+  LayerRows rows;
+  rows.step_keys = mtp_keys_.reshaped({S * limits_.drafts, config.head_dim});
+  rows.keys = TensorView(mtp_keys_.bytes() + drafted_ * config.head_dim * size_of(mtp_keys_.type()), mtp_keys_.type(),
+                         {S, config.head_dim}, {limits_.drafts * config.head_dim, 1, 0, 0});
+  HADAL_TRY(block(round, drafter.layers.front(), layout_.drafter_layers.front(), config.num_hidden_layers, rows,
+                  mtp_streams_));
+  logits_ = round.real({S, drafter.head.rows()});
+  const ArenaScope scope(arena_);
+  HADAL_TRY(head(round, drafter.hc_head, drafter.norm, drafter.head, mtp_streams_, round.real({S, config.hidden_size}),
+                 logits_));
+  return {};
+}
+
+Status DraftRound::next_dspark() {
+  const std::int64_t S = tables_.sequences;
+  const std::int64_t B = limits_.drafts;
+  const auto position = [&](const TensorView& rows) {  // this position's row of every sequence
+    const std::int64_t columns = rows.extent(1);
+    return TensorView(rows.bytes() + drafted_ * columns * size_of(rows.type()), rows.type(), {S, columns},
+                      {B * columns, 1, 0, 0});
+  };
+  Step round = step(nullptr);
+  HADAL_ASSIGN(const DSparkChoice choice,
+               dspark_choice(round, model_.weights().drafter, previous_.rows(0, S), position(block_.hidden),
+                             position(block_.base_logits), identity_.rows(0, S)));
+  logits_ = choice.logits;
+  confidence_ = choice.confidence;
+  return {};
 }
 
 }  // namespace hadal::model

@@ -1,10 +1,15 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "base/result.h"
 #include "model/attention.h"
+#include "model/model.h"
+#include "model/state.h"
 #include "model/step.h"
 #include "model/weights.h"
 
@@ -51,5 +56,64 @@ struct DSparkChoice {
 [[nodiscard]] Result<DSparkChoice> dspark_choice(Step& step, const DrafterWeights& weights, const TensorView& previous,
                                                  const TensorView& hidden, const TensorView& base_logits,
                                                  const TensorView& identity);
+
+/// Rounds of drafts of an executor: on committed state, in the step's arena, without a trace. One thread at a time.
+class DraftRound {
+ public:
+  struct Limits {
+    std::int64_t sequences = 1;
+    std::int64_t drafts = 1;  // of a round; DSpark: dspark_block_size
+    std::int64_t pages = 0;   // of a sequence
+  };
+
+  /// Takes memory for the rounds' tables. Errors: kResourceExhausted.
+  [[nodiscard]] static Result<std::unique_ptr<DraftRound>> create(const Model& model, StatePool& pool,
+                                                                  ops::Stream& stream, Arena& arena,
+                                                                  const Limits& limits);
+  /// Enqueues the largest round, for a stream that plans.
+  [[nodiscard]] Status plan();
+  /// Starts a round for sequences whose tokens are all committed; `anchors`: the token that follows each. Gives the
+  /// arena's former contents up. Errors: kInvalidArgument.
+  [[nodiscard]] Status begin(std::span<const SequenceState* const> sequences, std::span<const std::int64_t> anchors,
+                             const ActivationTap* tap);
+  /// Enqueues the next position; `previous`: the anchors at first, then the drafts chosen last. Errors:
+  /// kInvalidArgument (no such position, a token outside the vocabulary).
+  [[nodiscard]] Status next(std::span<const std::int64_t> previous);
+  [[nodiscard]] const TensorView& logits() const { return logits_; }          // [S, vocab_size]
+  [[nodiscard]] const TensorView& confidence() const { return confidence_; }  // [S, 1]; absent for MTP
+
+ private:
+  DraftRound(const Model& model, StatePool& pool, ops::Stream& stream, Arena& arena, const Limits& limits)
+      : model_(model), pool_(pool), layout_(pool.layout()), stream_(stream), arena_(arena), limits_(limits) {}
+  [[nodiscard]] bool dspark() const { return model_.drafter().kind == formats::DrafterKind::kDSpark; }
+  [[nodiscard]] Step step(const ActivationTap* tap) { return model_.step(stream_, arena_, pool_, tables_, tap); }
+  [[nodiscard]] Status begin_dspark(const ActivationTap* tap);
+  [[nodiscard]] Status begin_mtp();
+  [[nodiscard]] Status next_dspark();
+  [[nodiscard]] Status next_mtp();
+
+  const Model& model_;
+  StatePool& pool_;
+  const StateLayout& layout_;
+  ops::Stream& stream_;
+  Arena& arena_;
+  Limits limits_;
+  Buffer memory_;
+  std::optional<ops::StepTableBuilder> builder_;
+  TensorView identity_;  // [max sequences] i32: 0, 1, ...
+  TensorView previous_;  // [max sequences] i64
+
+  std::int64_t drafted_ = 0;  // positions of the round under way
+  std::vector<const SequenceState*> sequences_;
+  std::vector<ops::RowRange> ranges_;
+  std::vector<std::int64_t> tokens_;
+  ops::StepTables tables_;
+  std::vector<LayerRows> rows_;  // DSpark: a stage each
+  DSparkBlock block_;
+  TensorView mtp_keys_;     // [S, drafts, head_dim]
+  TensorView mtp_streams_;  // [S, n, D] of the position before
+  TensorView logits_;
+  TensorView confidence_;
+};
 
 }  // namespace hadal::model

@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
 #include "model/block.h"
@@ -16,11 +15,7 @@
 namespace hadal::model {
 namespace {
 
-constexpr std::int64_t kAlignment = 64;
-
-std::int64_t aligned(std::int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-std::int64_t pages_of(std::int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
+std::int64_t pages_of(std::int64_t tokens) { return (tokens + ops::kPageTokens - 1) / ops::kPageTokens; }
 
 }  // namespace
 
@@ -41,31 +36,26 @@ Result<std::unique_ptr<Executor>> Executor::create(const Model& model, StatePool
 
 Status Executor::plan_and_allocate() {
   const std::int64_t S = limits_.max_sequences;
-  const StepTableBuilder::Limits main{.rows = limits_.max_rows,
-                                      .sequences = S,
-                                      .logits_rows = limits_.max_logits_rows,
-                                      .pages = layout_.page_bytes == 0 ? 0 : pages_of(limits_.max_tokens)};
-  const StepTableBuilder::Limits draft{
-      .rows = S * std::max<std::int64_t>(1, limits_.max_drafts), .sequences = S, .logits_rows = 0, .pages = main.pages};
-  const std::int64_t main_bytes = StepTableBuilder::bytes(main);
-  const std::int64_t draft_bytes = StepTableBuilder::bytes(draft);
-  const std::int64_t small_bytes = aligned(4 * S) + aligned(8 * S) + aligned(4 * S);
-  HADAL_ASSIGN(tables_memory_, model_.backend().allocate(2 * main_bytes + draft_bytes + small_bytes));
-  std::byte* address = tables_memory_.data();
-  const auto take = [&](std::int64_t bytes) { return std::exchange(address, address + bytes); };
-  main_builder_.emplace(main, take(main_bytes));
-  shifted_builder_.emplace(main, take(main_bytes));
-  draft_builder_.emplace(draft, take(draft_bytes));
-  counts_view_ = TensorView(take(aligned(4 * S)), DType::kI32, {S});
-  previous_ = TensorView(take(aligned(8 * S)), DType::kI64, {S});
-  identity_ = TensorView(take(aligned(4 * S)), DType::kI32, {S});
+  const ops::StepTableBuilder::Limits main{.rows = limits_.max_rows,
+                                           .sequences = S,
+                                           .logits_rows = limits_.max_logits_rows,
+                                           .pages = layout_.page_bytes == 0 ? 0 : pages_of(limits_.max_tokens)};
+  const std::int64_t table_bytes = ops::StepTableBuilder::bytes(main);
+  HADAL_ASSIGN(tables_memory_, model_.backend().allocate(2 * table_bytes + aligned(4 * S)));
+  std::byte* const address = tables_memory_.data();
+  main_builder_.emplace(main, address);
+  shifted_builder_.emplace(main, address + table_bytes);
+  counts_view_ = TensorView(address + 2 * table_bytes, DType::kI32, {S});
+  if (drafting()) {
+    HADAL_ASSIGN(drafts_, DraftRound::create(model_, pool_, *stream_, arena_,
+                                             {.sequences = S, .drafts = limits_.max_drafts, .pages = main.pages}));
+  }
   rows_.resize(layout_.layers.size());
   drafter_rows_.resize(layout_.drafter_layers.size());
   counts_.resize(static_cast<std::size_t>(S));
   sequences_.reserve(static_cast<std::size_t>(S));
   ranges_.reserve(static_cast<std::size_t>(S));
-  draft_sequences_.reserve(static_cast<std::size_t>(S));
-  tokens_.reserve(static_cast<std::size_t>(std::max(main.rows, draft.rows)));
+  tokens_.reserve(static_cast<std::size_t>(main.rows));
 
   // Run the largest step and the largest round of drafts without executing anything.
   ops::StepPlan plan;
@@ -73,21 +63,7 @@ Status Executor::plan_and_allocate() {
   tables_ = main_builder_->plan(main);
   shifted_tables_ = shifted_builder_->plan(main);
   HADAL_TRY(enqueue_forward(limits_.drafter_logits, nullptr));
-  if (drafting()) {
-    arena_.rewind(0);
-    draft_tables_ = draft_builder_->plan(draft);
-    HADAL_TRY(enqueue_begin_draft(nullptr));
-    for (drafted_ = 0; drafted_ < limits_.max_drafts; ++drafted_) {
-      if (kind() == formats::DrafterKind::kMtp) {
-        StepTableBuilder::Limits one = draft;
-        one.rows = S;
-        draft_tables_ = draft_builder_->plan(one);
-        HADAL_TRY(enqueue_mtp_draft(mtp_streams_));
-      } else {
-        HADAL_TRY(enqueue_dspark_draft());
-      }
-    }
-  }
+  if (drafts_) HADAL_TRY(drafts_->plan());
   stream_->set_plan(nullptr);
   if (!plan.unsupported.empty()) {
     std::string message = fmt::format("backend {} cannot run this model with numerics {}:", model_.backend().name(),
@@ -99,46 +75,13 @@ Status Executor::plan_and_allocate() {
   HADAL_ASSIGN(scratch_memory_, model_.backend().allocate(plan.scratch_bytes));
   arena_ = Arena(arena_memory_.data(), arena_memory_.bytes());
   stream_->set_scratch(scratch_memory_.data(), scratch_memory_.bytes());
-
-  std::iota(counts_.begin(), counts_.end(), 0);
-  stream_->upload(identity_.bytes(), counts_.data(), 4 * S);
-  stream_->wait();
-  drafted_ = 0;
   return {};
 }
 
-Step Executor::make_step(const StepTables& tables, const ActivationTap* tap) {
-  return Step{.stream = *stream_,
-              .arena = arena_,
-              .config = model_.config(),
-              .profile = model_.profile(),
-              .rope = model_.rope(),
-              .pool = pool_,
-              .tables = tables,
-              .tap = tap};
-}
-
 Status Executor::check(const StepRequest& request) const {
+  HADAL_TRY(check_sequences(request, model_.config().vocab_size, limits_.max_tokens));
   std::int64_t rows = 0;
-  for (const StepSequence& sequence : request.sequences) {
-    const auto count = static_cast<std::int64_t>(sequence.tokens.size());
-    if (count == 0) return fail(ErrorCode::kInvalidArgument, "a sequence of a step has no new tokens");
-    rows += count;
-    for (std::size_t i = 0; i < sequence.tokens.size(); ++i) {
-      const std::int64_t token = sequence.tokens[i];
-      if (token < 0 || token >= model_.config().vocab_size) {
-        return fail(ErrorCode::kInvalidArgument,
-                    fmt::format("token id {} at position {} is outside the vocabulary of {}", token,
-                                sequence.state->length() + static_cast<std::int64_t>(i), model_.config().vocab_size));
-      }
-    }
-    const std::int64_t end = sequence.state->length() + count;
-    if (end > limits_.max_tokens) {
-      return fail(
-          ErrorCode::kResourceExhausted,
-          fmt::format("a sequence would reach {} tokens, but memory was planned for {}", end, limits_.max_tokens));
-    }
-  }
+  for (const StepSequence& sequence : request.sequences) rows += static_cast<std::int64_t>(sequence.tokens.size());
   if (rows == 0 || rows > limits_.max_rows ||
       static_cast<std::int64_t>(request.sequences.size()) > limits_.max_sequences ||
       static_cast<std::int64_t>(request.logits_rows.size()) > limits_.max_logits_rows) {
@@ -168,16 +111,15 @@ Status Executor::forward(const StepRequest& request) {
   ranges_.clear();
   tokens_.clear();
   for (const StepSequence& sequence : sequences_) {
-    ranges_.push_back({.state = sequence.state,
-                       .start = sequence.state->length(),
-                       .count = static_cast<std::int64_t>(sequence.tokens.size())});
+    ranges_.push_back(
+        sequence.state->range(sequence.state->length(), static_cast<std::int64_t>(sequence.tokens.size())));
     tokens_.insert(tokens_.end(), sequence.tokens.begin(), sequence.tokens.end());
   }
   const std::int64_t window = model_.config().sliding_window;
-  tables_ = main_builder_->build(*stream_, ranges_, tokens_, request.logits_rows, WindowRule::kCausal, window, 0);
+  tables_ = main_builder_->build(*stream_, ranges_, tokens_, request.logits_rows, ops::WindowRule::kCausal, window, 0);
   if (kind() == formats::DrafterKind::kMtp) {
     shifted_tables_ =
-        shifted_builder_->build(*stream_, ranges_, tokens_, request.logits_rows, WindowRule::kCausal, window, -1);
+        shifted_builder_->build(*stream_, ranges_, tokens_, request.logits_rows, ops::WindowRule::kCausal, window, -1);
   }
   HADAL_TRY(enqueue_forward(request.drafter_logits, request.tap));
   pending_ = true;
@@ -292,6 +234,13 @@ Status Executor::commit(std::span<const std::int64_t> accepted) {
   }
   for (std::size_t s = 0; s < accepted.size(); ++s) sequences_[s].state->advance(accepted[s]);
   return {};
+}
+
+Status Executor::begin_draft(std::span<const SequenceState* const> sequences, std::span<const std::int64_t> anchors,
+                             const ActivationTap* tap) {
+  if (!drafts_) return fail(ErrorCode::kInvalidArgument, "drafts were asked for, but no drafter was planned");
+  pending_ = false;
+  return drafts_->begin(sequences, anchors, tap);
 }
 
 Status Executor::read(const TensorView& view, std::span<float> out) {

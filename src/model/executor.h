@@ -12,25 +12,9 @@
 #include "model/model.h"
 #include "model/state.h"
 #include "model/step.h"
-#include "model/step_tables.h"
+#include "ops/step_tables.h"
 
 namespace hadal::model {
-
-/// New tokens of one sequence, at the positions from its committed length on.
-struct StepSequence {
-  SequenceState* state = nullptr;
-  std::span<const std::int64_t> tokens;
-};
-
-struct StepRequest {
-  std::span<const StepSequence> sequences;
-  /// Rows (numbered through all sequences in order) whose logits are wanted.
-  std::span<const std::int32_t> logits_rows;
-  /// MTP: run the whole drafting layer on the step's rows and give its logits at logits_rows too. The row of position p
-  /// holds the streams of p - 1 and predicts p + 1.
-  bool drafter_logits = false;
-  const ActivationTap* tap = nullptr;
-};
 
 /// Runs the model on steps of many sequences: forward computes, commit makes the first rows of each sequence part of
 /// its state; rows that are not committed leave no trace. One thread at a time. All memory is taken at creation.
@@ -62,14 +46,13 @@ class Executor {
   [[nodiscard]] Status commit(std::span<const std::int64_t> accepted);
 
   /// Number of tokens a round can draft: dspark_block_size, or max_drafts for MTP; 0 without a drafter.
-  [[nodiscard]] std::int64_t draft_length() const;
-  /// Starts a round of drafts for sequences whose tokens are all committed; `anchors`: the token that follows each.
+  [[nodiscard]] std::int64_t draft_length() const { return drafting() ? limits_.max_drafts : 0; }
+  /// A round of drafts: DraftRound. What an earlier forward left uncommitted is given up.
   [[nodiscard]] Status begin_draft(std::span<const SequenceState* const> sequences,
                                    std::span<const std::int64_t> anchors, const ActivationTap* tap = nullptr);
-  /// Enqueues the next draft position; `previous`: the anchors at first, then the drafts chosen last.
-  [[nodiscard]] Status next_draft(std::span<const std::int64_t> previous);
-  [[nodiscard]] const TensorView& draft_logits() const { return draft_logits_; }          // [S, vocab_size]
-  [[nodiscard]] const TensorView& draft_confidence() const { return draft_confidence_; }  // [S, 1]; absent for MTP
+  [[nodiscard]] Status next_draft(std::span<const std::int64_t> previous) { return drafts_->next(previous); }
+  [[nodiscard]] const TensorView& draft_logits() const { return drafts_->logits(); }
+  [[nodiscard]] const TensorView& draft_confidence() const { return drafts_->confidence(); }
 
   /// Waits, then copies a contiguous real tensor to the host as float32. Errors: kInvalidArgument (size).
   [[nodiscard]] Status read(const TensorView& view, std::span<float> out);
@@ -91,10 +74,9 @@ class Executor {
                                                const ActivationTap* tap);
   [[nodiscard]] Status enqueue_head(Step& step, const HyperConnectionWeights& hc_head, const ops::Weight& norm,
                                     const ops::Weight& head_weight, const TensorView& streams, TensorView& logits);
-  [[nodiscard]] Status enqueue_begin_draft(const ActivationTap* tap);
-  [[nodiscard]] Status enqueue_mtp_draft(const TensorView& previous_streams);
-  [[nodiscard]] Status enqueue_dspark_draft();
-  [[nodiscard]] Step make_step(const StepTables& tables, const ActivationTap* tap);
+  [[nodiscard]] Step make_step(const ops::StepTables& tables, const ActivationTap* tap) {
+    return model_.step(*stream_, arena_, pool_, tables, tap);
+  }
   [[nodiscard]] bool drafting() const {
     return limits_.max_drafts > 0 && model_.drafter().kind != formats::DrafterKind::kNone;
   }
@@ -111,14 +93,14 @@ class Executor {
   Buffer scratch_memory_;
   Buffer tables_memory_;
   Arena arena_;
-  std::optional<StepTableBuilder> main_builder_, shifted_builder_, draft_builder_;
+  std::optional<ops::StepTableBuilder> main_builder_, shifted_builder_;
 
   // The last forward, until it is committed.
   bool pending_ = false;
-  StepTables tables_;          // of the main layers
-  StepTables shifted_tables_;  // of MTP: one position earlier
+  ops::StepTables tables_;          // of the main layers
+  ops::StepTables shifted_tables_;  // of MTP: one position earlier
   std::vector<StepSequence> sequences_;
-  std::vector<RowRange> ranges_;
+  std::vector<ops::RowRange> ranges_;
   std::vector<std::int64_t> tokens_;
   std::vector<LayerRows> rows_;
   std::vector<LayerRows> drafter_rows_;
@@ -127,18 +109,7 @@ class Executor {
   TensorView drafter_logits_;
   std::vector<std::int32_t> counts_;
   TensorView counts_view_;  // [max_sequences] i32
-
-  // The round of drafts under way.
-  std::int64_t drafted_ = 0;
-  std::vector<const SequenceState*> draft_sequences_;
-  StepTables draft_tables_;
-  TensorView previous_;  // [max_sequences] i64
-  TensorView identity_;  // [max_sequences] i32: 0, 1, ...
-  DSparkBlock block_;
-  TensorView mtp_keys_;     // [S, max_drafts, head_dim]
-  TensorView mtp_streams_;  // [S, n, D] of the draft before
-  TensorView draft_logits_;
-  TensorView draft_confidence_;
+  std::unique_ptr<DraftRound> drafts_;
   std::vector<double> wide_;  // read() of f64 profiles
 };
 

@@ -8,16 +8,6 @@
 namespace hadal::model {
 namespace {
 
-constexpr std::int64_t kAlignment = 64;  // a cache line: rows of different parts never share one
-
-std::int64_t aligned(std::int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-StatePart place(std::int64_t& end, std::int64_t rows, std::int64_t columns, DType type) {
-  const StatePart part{.offset = end, .rows = rows, .columns = columns, .type = type};
-  end += aligned(rows * columns * size_of(type));
-  return part;
-}
-
 TensorView strided(const Buffer& buffer, std::int64_t count, std::int64_t item_bytes, const StatePart& part) {
   if (part.rows == 0) return {};
   return {buffer.data() + part.offset,
@@ -27,43 +17,6 @@ TensorView strided(const Buffer& buffer, std::int64_t count, std::int64_t item_b
 }
 
 }  // namespace
-
-StateLayout StateLayout::make(const formats::ModelConfig& config, const NumericsProfile& profile,
-                              const formats::DrafterShape& drafter) {
-  StateLayout layout;
-  for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    const std::int64_t ratio = config.compress_ratios[static_cast<std::size_t>(layer)];
-    LayerState state;
-    state.window = place(layout.slot_bytes, config.sliding_window, config.head_dim, profile.cache);
-    if (ratio != 0) {
-      const bool overlap = ratio == 4;
-      const std::int64_t rows = overlap ? 2 * ratio : ratio;
-      const std::int64_t halves = overlap ? 2 : 1;
-      state.value = place(layout.slot_bytes, rows, halves * config.head_dim, profile.real);
-      state.gate = place(layout.slot_bytes, rows, halves * config.head_dim, profile.real);
-      state.entries = place(layout.page_bytes, kPageTokens / ratio, config.head_dim, profile.cache);
-      if (overlap) {
-        state.index_value = place(layout.slot_bytes, rows, halves * config.index_head_dim, profile.real);
-        state.index_gate = place(layout.slot_bytes, rows, halves * config.index_head_dim, profile.real);
-        state.index_entries = place(layout.page_bytes, kPageTokens / ratio, config.index_head_dim, profile.cache);
-      }
-    }
-    layout.layers.push_back(state);
-  }
-  for (std::int64_t stage = 0; stage < drafter.stages; ++stage) {
-    LayerState state;
-    state.window = place(layout.slot_bytes, config.sliding_window, config.head_dim, profile.cache);
-    layout.drafter_layers.push_back(state);
-  }
-  if (drafter.kind == formats::DrafterKind::kMtp) {
-    layout.last_streams = place(layout.slot_bytes, 1, config.hc_mult * config.hidden_size, profile.real);
-  }
-  return layout;
-}
-
-std::int64_t StateLayout::bytes(std::int64_t tokens) const {
-  return slot_bytes + (tokens + kPageTokens - 1) / kPageTokens * page_bytes;
-}
 
 SequenceState::SequenceState(SequenceState&& other) noexcept { *this = std::move(other); }
 
@@ -86,13 +39,13 @@ void SequenceState::release() {
 
 Status SequenceState::reserve(std::int64_t tokens) {
   if (pool_->layout_.page_bytes == 0) return {};
-  const std::int64_t wanted = (tokens + kPageTokens - 1) / kPageTokens;
+  const std::int64_t wanted = (tokens + ops::kPageTokens - 1) / ops::kPageTokens;
   const auto have = static_cast<std::int64_t>(pages_.size());
   if (wanted - have > pool_->free_pages()) {
     return fail(ErrorCode::kResourceExhausted,
                 fmt::format("the state pool has {} free pages of {} tokens, but {} more are needed for {} tokens; "
                             "allow more memory or a shorter context",
-                            pool_->free_pages(), kPageTokens, wanted - have, tokens));
+                            pool_->free_pages(), ops::kPageTokens, wanted - have, tokens));
   }
   for (std::int64_t page = have; page < wanted; ++page) {
     HADAL_ASSIGN(const std::int32_t taken, pool_->take_page());
@@ -104,9 +57,9 @@ Status SequenceState::reserve(std::int64_t tokens) {
 Result<SequenceState> SequenceState::fork(ops::Stream& stream) const {
   HADAL_ASSIGN(SequenceState copy, pool_->new_sequence());
   pool_->share_full_pages(*this, copy);
-  const std::int64_t full = length_ / kPageTokens;
+  const std::int64_t full = length_ / ops::kPageTokens;
   stream.copy(pool_->slot_address(copy.slot_), pool_->slot_address(slot_), pool_->layout_.slot_bytes);
-  if (length_ % kPageTokens != 0 && pool_->layout_.page_bytes > 0) {
+  if (length_ % ops::kPageTokens != 0 && pool_->layout_.page_bytes > 0) {
     HADAL_ASSIGN(const std::int32_t tail, pool_->take_page());
     copy.pages_.push_back(tail);
     stream.copy(pool_->page_address(tail), pool_->page_address(pages_[static_cast<std::size_t>(full)]),
@@ -170,7 +123,7 @@ Result<SequenceState> StatePool::new_sequence() {
 void StatePool::share_full_pages(const SequenceState& from, SequenceState& to) {
   to.length_ = from.length_;
   if (layout_.page_bytes == 0) return;
-  const auto full = static_cast<std::size_t>(from.length_ / kPageTokens);
+  const auto full = static_cast<std::size_t>(from.length_ / ops::kPageTokens);
   to.pages_.assign(from.pages_.begin(), from.pages_.begin() + static_cast<std::ptrdiff_t>(full));
   for (const std::int32_t page : to.pages_) ++page_references_[static_cast<std::size_t>(page)];
 }
@@ -181,8 +134,8 @@ Snapshot StatePool::snapshot(ops::Stream& stream, const SequenceState& sequence)
   share_full_pages(sequence, snapshot.full_pages_);
   snapshot.slot_.resize(static_cast<std::size_t>(layout_.slot_bytes));
   stream.download(snapshot.slot_.data(), slot_address(sequence.slot_), layout_.slot_bytes);
-  if (sequence.length_ % kPageTokens != 0 && layout_.page_bytes > 0) {
-    const auto tail = static_cast<std::size_t>(sequence.length_ / kPageTokens);
+  if (sequence.length_ % ops::kPageTokens != 0 && layout_.page_bytes > 0) {
+    const auto tail = static_cast<std::size_t>(sequence.length_ / ops::kPageTokens);
     snapshot.tail_.resize(static_cast<std::size_t>(layout_.page_bytes));
     stream.download(snapshot.tail_.data(), page_address(sequence.pages_[tail]), layout_.page_bytes);
   }

@@ -6,46 +6,11 @@
 #include <vector>
 
 #include "base/result.h"
-#include "formats/drafter_kind.h"
-#include "formats/model_config.h"
-#include "model/numerics.h"
+#include "model/state_layout.h"
 #include "ops/backend.h"
+#include "ops/step_tables.h"
 
 namespace hadal::model {
-
-/// Tokens that one page covers in every layer: the least common multiple of the compress ratios.
-inline constexpr std::int64_t kPageTokens = 128;
-
-/// Place of one tensor inside every slot (or page) of the pool: byte offset, rows, columns, type.
-struct StatePart {
-  std::int64_t offset = 0;
-  std::int64_t rows = 0;  // 0: the part does not exist
-  std::int64_t columns = 0;
-  DType type = DType::kF32;
-};
-
-/// Parts of one layer's state. Rings hold committed rows: that of position p in row p mod rows.
-struct LayerState {
-  StatePart window;       // [sliding_window, head_dim]
-  StatePart value, gate;  // compressor rows a and z: [2 ratio, 2 head_dim] for ratio 4, [ratio, head_dim] for 128
-  StatePart index_value, index_gate;
-  StatePart entries;        // in pages: [128 / ratio, head_dim]
-  StatePart index_entries;  // in pages: [32, index_head_dim]
-};
-
-/// Byte layout of a sequence's state: one slot of fixed size, and a page for each 128 tokens begun.
-struct StateLayout {
-  std::vector<LayerState> layers;          // main layers
-  std::vector<LayerState> drafter_layers;  // MTP: one; DSpark: one a stage; windows only
-  StatePart last_streams;                  // MTP: [1, hc_mult hidden_size], streams of the last committed position
-  std::int64_t slot_bytes = 0;
-  std::int64_t page_bytes = 0;  // 0: no layer compresses
-
-  [[nodiscard]] static StateLayout make(const formats::ModelConfig& config, const NumericsProfile& profile,
-                                        const formats::DrafterShape& drafter);
-  /// Bytes of one sequence of `tokens` tokens.
-  [[nodiscard]] std::int64_t bytes(std::int64_t tokens) const;
-};
 
 class StatePool;
 
@@ -64,6 +29,10 @@ class SequenceState {
   [[nodiscard]] std::int64_t length() const { return length_; }
   [[nodiscard]] std::int32_t slot() const { return slot_; }
   [[nodiscard]] std::span<const std::int32_t> pages() const { return pages_; }
+  /// Rows of a step at positions start .. start + count - 1; valid until pages are taken.
+  [[nodiscard]] ops::RowRange range(std::int64_t start, std::int64_t count) const {
+    return {.slot = slot_, .pages = pages_, .start = start, .count = count};
+  }
 
   /// Makes sure that pages for `tokens` tokens exist. Errors: kResourceExhausted; nothing changes then.
   [[nodiscard]] Status reserve(std::int64_t tokens);

@@ -2,13 +2,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string_view>
 
+#include "base/result.h"
 #include "formats/model_config.h"
 #include "model/numerics.h"
 #include "model/state.h"
-#include "model/step_tables.h"
 #include "ops/backend.h"
+#include "ops/step_tables.h"
 #include "tensor/arena.h"
 
 namespace hadal::model {
@@ -36,7 +38,7 @@ struct Step {
   const NumericsProfile& profile;
   const RopeTables& rope;
   const StatePool& pool;
-  const StepTables& tables;
+  const ops::StepTables& tables;
   const ActivationTap* tap = nullptr;
   bool keep_activations = false;    // training: what the backward pass reads survives the layer
   bool attend_all_entries = false;  // training's dense stage: ratio-4 layers see every visible entry
@@ -64,6 +66,26 @@ struct Step {
     if (tap != nullptr && *tap && stream.plan() == nullptr) (*tap)(name, layer, view);
   }
 };
+
+/// New tokens of one sequence, at the positions from its committed length on.
+struct StepSequence {
+  SequenceState* state = nullptr;
+  std::span<const std::int64_t> tokens;
+};
+
+struct StepRequest {
+  std::span<const StepSequence> sequences;
+  /// Rows (numbered through all sequences in order) whose logits are wanted.
+  std::span<const std::int32_t> logits_rows;
+  /// MTP: run the whole drafting layer on the step's rows and give its logits at logits_rows too. The row of position p
+  /// holds the streams of p - 1 and predicts p + 1.
+  bool drafter_logits = false;
+  const ActivationTap* tap = nullptr;
+};
+
+/// Errors: kInvalidArgument (a sequence without tokens, a token id outside the vocabulary), kResourceExhausted (a
+/// sequence would be longer than max_tokens).
+[[nodiscard]] Status check_sequences(const StepRequest& request, std::int64_t vocab_size, std::int64_t max_tokens);
 
 /// A weight that official code multiplies with quantised inputs.
 [[nodiscard]] inline bool has_quantized_inputs(const ops::Weight& weight) {

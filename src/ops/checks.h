@@ -33,9 +33,6 @@ inline constexpr TypeSet kReal{DType::kF32, DType::kF64};
 inline constexpr TypeSet kRealOrBf16{DType::kF32, DType::kF64, DType::kBf16};
 inline constexpr TypeSet kF32OrBf16{DType::kF32, DType::kBf16};
 
-/// Tokens of one page of compressed entries; a ratio divides it.
-inline constexpr std::int64_t kPageTokens = 128;
-
 /// The type of sums over products of inputs of `type`: f64 for f64, f32 for f32 and bf16.
 [[nodiscard]] constexpr DType sum_type(DType type) { return type == DType::kF64 ? DType::kF64 : DType::kF32; }
 

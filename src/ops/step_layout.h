@@ -1,8 +1,13 @@
 #pragma once
 
+#include <cstdint>
+
 #include "tensor/tensor.h"
 
 namespace hadal::ops {
+
+/// Tokens that one page covers in every layer: a common multiple of the compress ratios.
+inline constexpr std::int64_t kPageTokens = 128;
 
 /// Which row of a step belongs to which sequence, and where that sequence's state lies. T query rows, S sequences.
 /// All tensors are in the backend's memory; hosts know upper bounds only.

@@ -83,7 +83,7 @@ MemoryFit fit_memory(const Inspection& inspection, std::int64_t memory_bytes) {
     fit.largest_context = inspection.state_page_bytes == 0
                               ? inspection.config.max_position_embeddings
                               : std::min(inspection.config.max_position_embeddings,
-                                         for_pages / inspection.state_page_bytes * model::kPageTokens);
+                                         for_pages / inspection.state_page_bytes * ops::kPageTokens);
   }
   const std::int64_t of_one_token =
       routed.bytes / inspection.config.n_routed_experts * inspection.config.num_experts_per_tok;

@@ -47,7 +47,7 @@ struct Inspection {
   model::NumericsProfile profile;
   std::int64_t context = 0;
   std::int64_t state_fixed_bytes = 0;  // of a sequence, whatever its length
-  std::int64_t state_page_bytes = 0;   // more for each model::kPageTokens tokens
+  std::int64_t state_page_bytes = 0;   // more for each ops::kPageTokens tokens
   std::int64_t state_bytes = 0;        // of a sequence of `context` tokens
   MemoryFit fit;
   std::vector<std::string> warnings;

@@ -142,7 +142,7 @@ std::string report_text(const Inspection& inspection) {
   text += weights_table(inspection);
   text += fmt::format("\nState of a sequence (numerics {})\n  {} and {} for every {} tokens; {} at {} tokens\n\n",
                       inspection.profile.name, human_bytes(inspection.state_fixed_bytes),
-                      human_bytes(inspection.state_page_bytes), model::kPageTokens, human_bytes(inspection.state_bytes),
+                      human_bytes(inspection.state_page_bytes), ops::kPageTokens, human_bytes(inspection.state_bytes),
                       with_separators(inspection.context));
   text += fit_text(inspection);
   for (const std::string& warning : inspection.warnings) text += fmt::format("Note: {}\n", warning);
@@ -181,7 +181,7 @@ std::string report_json(const Inspection& inspection) {
   }
   root["state"] = {{"numerics", inspection.profile.name}, {"context", inspection.context},
                    {"bytes", inspection.state_bytes},     {"fixed_bytes", inspection.state_fixed_bytes},
-                   {"page_tokens", model::kPageTokens},   {"page_bytes", inspection.state_page_bytes}};
+                   {"page_tokens", ops::kPageTokens},     {"page_bytes", inspection.state_page_bytes}};
   const MemoryFit& fit = inspection.fit;
   root["memory"] = {
       {"bytes", fit.memory_bytes},  {"resident", fit.resident}, {"largest_context", fit.largest_context},

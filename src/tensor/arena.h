@@ -8,6 +8,13 @@
 
 namespace hadal {
 
+/// Pieces of a backend's memory begin at multiples of a cache line, so that no two share one.
+inline constexpr std::int64_t kAlignment = 64;
+
+[[nodiscard]] constexpr std::int64_t aligned(std::int64_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
 /// Bump allocator over one piece of a backend's memory. Without memory it only measures: its views have no address and
 /// `peak` says how much a run would need.
 class Arena {
@@ -17,7 +24,7 @@ class Arena {
 
   [[nodiscard]] TensorView allocate(DType type, Shape shape) {
     const std::int64_t begin = used_;
-    used_ = begin + (shape.elements() * size_of(type) + kAlignment - 1) / kAlignment * kAlignment;
+    used_ = begin + aligned(shape.elements() * size_of(type));
     peak_ = std::max(peak_, used_);
     HADAL_CHECK(data_ == nullptr || used_ <= bytes_, "a step needs more memory than was planned for it");
     return {data_ == nullptr ? nullptr : data_ + begin, type, shape};
@@ -29,7 +36,6 @@ class Arena {
   [[nodiscard]] std::int64_t peak() const { return peak_; }
 
  private:
-  static constexpr std::int64_t kAlignment = 64;
   std::byte* data_ = nullptr;
   std::int64_t bytes_ = 0;
   std::int64_t used_ = 0;

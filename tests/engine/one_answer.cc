@@ -166,7 +166,7 @@ Status Runner::round() {
 }
 
 Result<std::vector<float>> Runner::run() {
-  const std::int64_t pages = (length() + kMaxChunk) / model::kPageTokens + 2;
+  const std::int64_t pages = (length() + kMaxChunk) / ops::kPageTokens + 2;
   const std::int64_t slots = cell_.batch + 1;
   HADAL_ASSIGN(pool_, model::StatePool::create(model_.backend(), model_.state_layout(), slots, pages * (slots + 1)));
   HADAL_ASSIGN(executor_, model::Executor::create(model_, *pool_,

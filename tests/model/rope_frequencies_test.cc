@@ -1,4 +1,4 @@
-#include "model/rope_frequencies.h"
+#include "model/model.h"
 
 #include <gtest/gtest.h>
 

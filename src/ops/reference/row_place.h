@@ -7,9 +7,6 @@
 
 namespace hadal::ops::reference {
 
-/// Tokens of one page of compressed entries.
-inline constexpr std::int64_t kPageTokens = 128;
-
 /// Where a row lies: a tensor and the row's element offset in it.
 struct RowPlace {
   const TensorView* view;

@@ -21,19 +21,6 @@ HADAL_INLINE constexpr std::int64_t round_up(std::int64_t value, std::int64_t un
   return (value + unit - 1) / unit * unit;
 }
 
-/// Calls f(Int<0>), ..., f(Int<N - 1>): loops over registers whose index must be a constant.
-template <int N>
-struct Int {
-  static constexpr int value = N;
-};
-template <int N, int I = 0, class F>
-HADAL_INLINE void unroll(F&& f) {
-  if constexpr (I < N) {
-    f(Int<I>{});
-    unroll<N, I + 1>(f);
-  }
-}
-
 /// Rows of a weight matrix that are read together. Rows beyond `valid` repeat the last one; their results are dropped.
 template <int R>
 struct Rows {

@@ -13,6 +13,8 @@ HADAL_TARGET_BEGIN_AVX512
 namespace hadal::cpu {
 namespace {
 
+#include "backends/cpu/kernels/unroll-inl.h"
+
 #include "backends/cpu/kernels/vector_avx512-inl.h"
 // The vector type comes first.
 #include "backends/cpu/kernels/linear-inl.h"

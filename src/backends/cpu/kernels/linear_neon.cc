@@ -12,6 +12,8 @@
 namespace hadal::cpu {
 namespace {
 
+#include "backends/cpu/kernels/unroll-inl.h"
+
 #include "backends/cpu/kernels/vector_neon-inl.h"
 // The vector type comes first.
 #include "backends/cpu/kernels/linear-inl.h"

@@ -4,16 +4,17 @@
 #include <span>
 #include <vector>
 
-#include "model/state.h"
 #include "ops/backend.h"
 #include "ops/step_layout.h"
+#include "tensor/tensor.h"
 
-namespace hadal::model {
+namespace hadal::ops {
 
 /// New rows of one sequence: positions start .. start + count - 1. Rows of earlier calls may still be uncommitted (MTP
 /// drafts): then `keys_start` is the position of the first of them and `keys_row` its place among the step's key rows.
 struct RowRange {
-  const SequenceState* state = nullptr;
+  std::int32_t slot = 0;                // of the sequence's state in the rings
+  std::span<const std::int32_t> pages;  // of the sequence; lives until the tables are built
   std::int64_t start = 0;
   std::int64_t count = 0;
   std::int64_t keys_start = -1;  // -1: start
@@ -41,7 +42,7 @@ struct StepTables {
   TensorView tokens;              // [rows] i64
   TensorView window_begin;        // [rows] i64
   TensorView window_end;          // [rows] i64
-  ops::StepLayout layout;
+  StepLayout layout;
   CompletedBlocks blocks4;
   CompletedBlocks blocks128;
   TensorView logits_rows;  // [R] i32
@@ -65,7 +66,7 @@ class StepTableBuilder {
   StepTableBuilder(const Limits& limits, std::byte* device);
 
   /// `tokens`: one for each row. `position_offset` is added to every position, start included (MTP rows: -1).
-  StepTables build(ops::Stream& stream, std::span<const RowRange> ranges, std::span<const std::int64_t> tokens,
+  StepTables build(Stream& stream, std::span<const RowRange> ranges, std::span<const std::int64_t> tokens,
                    std::span<const std::int32_t> logits_rows, WindowRule rule, std::int64_t sliding_window,
                    std::int64_t position_offset);
 
@@ -101,4 +102,4 @@ class StepTableBuilder {
   std::int64_t used_ = 0;
 };
 
-}  // namespace hadal::model
+}  // namespace hadal::ops

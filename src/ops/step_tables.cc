@@ -1,11 +1,12 @@
-#include "model/step_tables.h"
+#include "ops/step_tables.h"
 
 #include <algorithm>
 
-namespace hadal::model {
-namespace {
+#include "base/check.h"
+#include "tensor/arena.h"
 
-constexpr std::int64_t kAlignment = 64;
+namespace hadal::ops {
+namespace {
 
 template <class T>
 constexpr DType dtype_of();
@@ -17,8 +18,6 @@ template <>
 constexpr DType dtype_of<std::int64_t>() {
   return DType::kI64;
 }
-
-std::int64_t aligned(std::int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 /// Blocks of `ratio` tokens that end in [start, start + count), positions below 0 not counted.
 std::int64_t blocks_ending_in(std::int64_t start, std::int64_t count, std::int64_t ratio) {
@@ -70,7 +69,7 @@ StepTableBuilder::HostTables StepTableBuilder::lay_out(StepTables& tables, std::
           .logits_rows = add<std::int32_t>(tables.logits_rows, {logits_rows})};
 }
 
-StepTables StepTableBuilder::build(ops::Stream& stream, std::span<const RowRange> ranges,
+StepTables StepTableBuilder::build(Stream& stream, std::span<const RowRange> ranges,
                                    std::span<const std::int64_t> tokens, std::span<const std::int32_t> logits_rows,
                                    WindowRule rule, std::int64_t sliding_window, std::int64_t position_offset) {
   StepTables tables;
@@ -81,7 +80,7 @@ StepTables StepTableBuilder::build(ops::Stream& stream, std::span<const RowRange
     tables.blocks4.count += blocks_ending_in(range.start, range.count, 4);
     tables.blocks128.count += blocks_ending_in(range.start, range.count, 128);
     tables.end_position = std::max(tables.end_position, range.start + range.count);
-    pages = std::max(pages, static_cast<std::int64_t>(range.state->pages().size()));
+    pages = std::max(pages, static_cast<std::int64_t>(range.pages.size()));
   }
 
   const HostTables host = lay_out(tables, pages, static_cast<std::int64_t>(logits_rows.size()));
@@ -95,10 +94,10 @@ StepTables StepTableBuilder::build(ops::Stream& stream, std::span<const RowRange
     const bool continues = range.keys_start >= 0;
     host.first_row[sequence] = static_cast<std::int32_t>(continues ? range.keys_row : row);
     host.start[sequence] = (continues ? range.keys_start : range.start) + position_offset;
-    host.state_slot[sequence] = range.state->slot();
+    host.state_slot[sequence] = range.slot;
     std::int32_t* const table = host.page_table + sequence * pages;
     std::fill_n(table, pages, 0);
-    std::copy(range.state->pages().begin(), range.state->pages().end(), table);
+    std::copy(range.pages.begin(), range.pages.end(), table);
     for (std::int64_t i = 0; i < range.count; ++i, ++row) {
       const std::int64_t p = range.start + i + position_offset;
       host.positions[row] = p;
@@ -133,4 +132,4 @@ StepTables StepTableBuilder::plan(const Limits& limits) {
   return tables;
 }
 
-}  // namespace hadal::model
+}  // namespace hadal::ops
