@@ -5,6 +5,8 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "model/state_layout.h"
+
 namespace hadal::apps {
 
 void add_generation_flags(CLI::App& command, GenerationFlags& flags) {
@@ -31,7 +33,7 @@ void add_generation_flags(CLI::App& command, GenerationFlags& flags) {
       .add_option("--draft", flags.drafts, "Draft tokens ahead: off, on, auto (where it pays); never changes the text")
       ->capture_default_str();
   command.add_option("--max-drafts", flags.max_drafts, "Most drafts of a round with an MTP layer")
-      ->check(CLI::Range(1, 16))
+      ->check(CLI::Range(std::int64_t{1}, model::kRollBackTokens))
       ->capture_default_str();
   command
       .add_option("--draft-confidence", flags.options.draft_confidence,

@@ -30,6 +30,11 @@ Result<std::unique_ptr<Executor>> Executor::create(const Model& model, StatePool
   if (model.drafter().kind == formats::DrafterKind::kDSpark && limits.max_drafts > 0) {
     executor->limits_.max_drafts = model.config().dspark.block_size;  // the block has one width (spec/dspark.md 3.5)
   }
+  if (executor->limits_.max_drafts > executor->layout_.roll_back_tokens) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("rounds of {} drafts were asked for, but a state can take back {} tokens; ask for no more",
+                            limits.max_drafts, executor->layout_.roll_back_tokens));
+  }
   HADAL_TRY(executor->plan_and_allocate());
   return executor;
 }
@@ -208,6 +213,12 @@ Status Executor::commit(std::span<const std::int64_t> accepted) {
     if (accepted[s] < 0 || accepted[s] > static_cast<std::int64_t>(sequences_[s].tokens.size())) {
       return fail(ErrorCode::kInvalidArgument, fmt::format("commit of {} rows of a sequence that has {} in this step",
                                                            accepted[s], sequences_[s].tokens.size()));
+    }
+    if (sequences_[s].state->length() != ranges_[s].start) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("commit of rows at position {} of a sequence that was moved to "
+                              "{} since their forward; run the step again",
+                              ranges_[s].start, sequences_[s].state->length()));
     }
     counts_[s] = static_cast<std::int32_t>(accepted[s]);
   }

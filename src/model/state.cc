@@ -25,6 +25,7 @@ SequenceState& SequenceState::operator=(SequenceState&& other) noexcept {
   std::swap(slot_, other.slot_);
   std::swap(pages_, other.pages_);
   std::swap(length_, other.length_);
+  std::swap(can_roll_back_, other.can_roll_back_);
   return *this;
 }
 
@@ -51,6 +52,34 @@ Status SequenceState::reserve(std::int64_t tokens) {
     HADAL_ASSIGN(const std::int32_t taken, pool_->take_page());
     pages_.push_back(taken);
   }
+  return {};
+}
+
+void SequenceState::advance(std::int64_t tokens) {
+  length_ += tokens;
+  can_roll_back_ = std::min(can_roll_back_ + tokens, pool_->layout_.roll_back_tokens);
+}
+
+Status SequenceState::roll_back(ops::Stream& stream, std::int64_t tokens) {
+  if (tokens < 0 || tokens > can_roll_back_) {
+    return fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{} tokens were to be taken back from a sequence of {}, but its state keeps the past of the "
+                    "last {} only; restore a snapshot to go further back",
+                    tokens, length_, can_roll_back_));
+  }
+  const std::int64_t length = length_ - tokens;
+  const std::int64_t full = pages_.empty() ? 0 : length_ / ops::kPageTokens;
+  for (std::int64_t index = length / ops::kPageTokens; index < full; ++index) {
+    std::int32_t& page = pages_[static_cast<std::size_t>(index)];
+    if (!pool_->shared(page)) continue;
+    HADAL_ASSIGN(const std::int32_t own, pool_->take_page());
+    stream.copy(pool_->page_address(own), pool_->page_address(page), pool_->layout_.page_bytes);
+    pool_->drop_page(page);
+    page = own;
+  }
+  length_ = length;
+  can_roll_back_ -= tokens;
   return {};
 }
 
@@ -122,6 +151,7 @@ Result<SequenceState> StatePool::new_sequence() {
 
 void StatePool::share_full_pages(const SequenceState& from, SequenceState& to) {
   to.length_ = from.length_;
+  to.can_roll_back_ = from.can_roll_back_;
   if (layout_.page_bytes == 0) return;
   const auto full = static_cast<std::size_t>(from.length_ / ops::kPageTokens);
   to.pages_.assign(from.pages_.begin(), from.pages_.begin() + static_cast<std::ptrdiff_t>(full));

@@ -15,8 +15,8 @@ namespace hadal::model {
 class StatePool;
 
 /// All that the model remembers of one sequence: a slot of its own, pages that may be shared, and the number of
-/// committed tokens. Pages that are full never change; the last, unfinished one belongs to this sequence alone. Rows of
-/// a step that is not committed exist only beyond `length`: giving them up is the roll-back.
+/// committed tokens. The last, unfinished page belongs to this sequence alone; full ones are shared and do not change.
+/// Rows of a step that is not committed exist only beyond `length`: they are given up by doing nothing.
 class SequenceState {
  public:
   SequenceState() = default;
@@ -37,7 +37,13 @@ class SequenceState {
   /// Makes sure that pages for `tokens` tokens exist. Errors: kResourceExhausted; nothing changes then.
   [[nodiscard]] Status reserve(std::int64_t tokens);
   /// Moves `length` on after a step's rows were committed.
-  void advance(std::int64_t tokens) { length_ += tokens; }
+  void advance(std::int64_t tokens);
+  /// How many committed tokens can be taken back now: those since the last roll-backs, at most roll_back_tokens.
+  [[nodiscard]] std::int64_t can_roll_back() const { return can_roll_back_; }
+  /// Takes the last `tokens` committed tokens back: the state is that of `length - tokens`. A full page that becomes
+  /// the unfinished one is copied first if it is shared. Errors: kInvalidArgument (more than can_roll_back()),
+  /// kResourceExhausted (no page for the copy); nothing changes then.
+  [[nodiscard]] Status roll_back(ops::Stream& stream, std::int64_t tokens);
   /// A second sequence with the same past: shares the full pages, copies the rest. Errors: kResourceExhausted.
   [[nodiscard]] Result<SequenceState> fork(ops::Stream& stream) const;
 
@@ -50,6 +56,7 @@ class SequenceState {
   std::int32_t slot_ = -1;
   std::vector<std::int32_t> pages_;
   std::int64_t length_ = 0;
+  std::int64_t can_roll_back_ = 0;
 };
 
 /// A sequence's state at one position, kept in host memory but for the full pages, which it shares.
@@ -96,6 +103,7 @@ class StatePool {
   [[nodiscard]] Result<std::int32_t> take_page();
   void share_full_pages(const SequenceState& from, SequenceState& to);
   void drop_page(std::int32_t page);
+  [[nodiscard]] bool shared(std::int32_t page) const { return page_references_[static_cast<std::size_t>(page)] > 1; }
   [[nodiscard]] std::byte* slot_address(std::int32_t slot) const { return slots_.data() + slot * layout_.slot_bytes; }
   [[nodiscard]] std::byte* page_address(std::int32_t page) const { return pages_.data() + page * layout_.page_bytes; }
 

@@ -10,6 +10,9 @@
 
 namespace hadal::model {
 
+/// Committed tokens that every sequence can take back; no round drafts more.
+inline constexpr std::int64_t kRollBackTokens = 8;
+
 /// Place of one tensor inside every slot (or page) of the pool: byte offset, rows, columns, type.
 struct StatePart {
   std::int64_t offset = 0;
@@ -18,10 +21,11 @@ struct StatePart {
   DType type = DType::kF32;
 };
 
-/// Parts of one layer's state. Rings hold committed rows: that of position p in row p mod rows.
+/// Parts of one layer's state. Rings hold committed rows: that of position p in row p mod rows. `s` rows more than a
+/// step reads keep what is read again after s tokens were taken back.
 struct LayerState {
-  StatePart window;       // [sliding_window, head_dim]
-  StatePart value, gate;  // compressor rows a and z: [2 ratio, 2 head_dim] for ratio 4, [ratio, head_dim] for 128
+  StatePart window;       // [sliding_window + s, head_dim]
+  StatePart value, gate;  // compressor rows a and z: [8 + s, 2 head_dim] for ratio 4, [128 + s, head_dim] for 128
   StatePart index_value, index_gate;
   StatePart entries;        // in pages: [128 / ratio, head_dim]
   StatePart index_entries;  // in pages: [32, index_head_dim]
@@ -31,7 +35,8 @@ struct LayerState {
 struct StateLayout {
   std::vector<LayerState> layers;          // main layers
   std::vector<LayerState> drafter_layers;  // MTP: one; DSpark: one a stage; windows only
-  StatePart last_streams;                  // MTP: [1, hc_mult hidden_size], streams of the last committed position
+  StatePart last_streams;                  // MTP: [1 + s, hc_mult hidden_size], streams of the last committed positions
+  std::int64_t roll_back_tokens = 0;       // s
   std::int64_t slot_bytes = 0;
   std::int64_t page_bytes = 0;  // 0: no layer compresses
 

@@ -137,9 +137,19 @@ Status Runner::treat_state() {
       return {};
     }
     case StateUse::kRollBack: {
-      std::vector<std::int64_t> wrong(static_cast<std::size_t>(1 + random_.below(8)));
+      // Tokens that turn out wrong are given up, some before they were committed and some after.
+      std::vector<std::int64_t> wrong(static_cast<std::size_t>(1 + random_.below(model::kRollBackTokens)));
       for (std::int64_t& token : wrong) token = random_.below(vocabulary());
-      return step(0, wrong);
+      HADAL_TRY(step(0, wrong));
+      const model::StepSequence sequence{.state = &*main_, .tokens = wrong};
+      HADAL_TRY(executor_->forward({.sequences = {&sequence, 1}, .logits_rows = {}}));
+      const auto all = static_cast<std::int64_t>(wrong.size());
+      HADAL_TRY(executor_->commit({&all, 1}));
+      std::optional<model::SequenceState> fork;  // shares the full pages, so that they may not be written again
+      if (random_.below(2) == 0) {
+        HADAL_ASSIGN(fork, main_->fork(stream));
+      }
+      return main_->roll_back(stream, all);
     }
   }
   return {};
