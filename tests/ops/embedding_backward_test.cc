@@ -11,7 +11,7 @@ namespace {
 
 using testing::OpRunner;
 
-HADAL_REFERENCE_SUITE(EmbeddingBackwardTest);
+HADAL_BACKEND_SUITE(EmbeddingBackwardTest);
 
 std::vector<double> table_gradient(OpRunner& runner, DType type, const std::vector<std::int64_t>& ids,
                                    const Shape& d_out_shape, const std::vector<double>& d_out, std::int64_t vocabulary,

@@ -15,7 +15,7 @@ namespace {
 using testing::OpRunner;
 using testing::WeightCase;
 
-HADAL_REFERENCE_SUITE(LinearBackwardTest);
+HADAL_BACKEND_SUITE(LinearBackwardTest);
 
 DType sum_type(DType type) { return type == DType::kF64 ? DType::kF64 : DType::kF32; }
 std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }

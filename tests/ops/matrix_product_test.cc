@@ -11,7 +11,7 @@ namespace {
 
 using testing::OpRunner;
 
-HADAL_REFERENCE_SUITE(MatrixProductTest);
+HADAL_BACKEND_SUITE(MatrixProductTest);
 
 DType sum_type(DType type) { return type == DType::kF64 ? DType::kF64 : DType::kF32; }
 std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }

@@ -11,7 +11,7 @@ namespace {
 
 using testing::OpRunner;
 
-HADAL_REFERENCE_SUITE(RoutedExpertsBackwardTest);
+HADAL_BACKEND_SUITE(RoutedExpertsBackwardTest);
 
 DType sum_type(DType type) { return type == DType::kF64 ? DType::kF64 : DType::kF32; }
 

@@ -14,7 +14,7 @@ using testing::OpRunner;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-HADAL_REFERENCE_SUITE(SwigluBackwardTest);
+HADAL_BACKEND_SUITE(SwigluBackwardTest);
 
 struct Gradients {
   std::vector<double> gate;

@@ -65,6 +65,7 @@ CpuBackend::CpuBackend(int threads, const KernelTable& products)
   add_compress(ops_);
   add_cross_entropy(ops_);
   add_embedding(ops_);
+  add_embedding_backward(ops_);
   add_gate(ops_);
   add_gate_backward(ops_);
   add_gather_rows(ops_);
@@ -78,6 +79,8 @@ CpuBackend::CpuBackend(int threads, const KernelTable& products)
   add_hc_pre_backward(ops_);
   add_indexer_select(ops_);
   add_linear(ops_);
+  add_linear_backward(ops_);
+  add_matrix_product(ops_);
   add_mean_streams(ops_);
   add_previous_rows(ops_);
   add_rms_norm(ops_);
@@ -85,7 +88,9 @@ CpuBackend::CpuBackend(int threads, const KernelTable& products)
   add_rope(ops_);
   add_round_rows(ops_);
   add_routed_experts(ops_);
+  add_routed_experts_backward(ops_);
   add_swiglu(ops_);
+  add_swiglu_backward(ops_);
 }
 
 Result<Buffer> CpuBackend::allocate(std::int64_t bytes) {

@@ -7,6 +7,38 @@
 
 namespace hadal::cpu {
 
+/// One panel of a dense product on packed operands (backends/cpu/gemm.h): any number of rows times up to a tile's
+/// columns. Operands come in units of four bytes: one f32, or two bf16 that are neighbours along the inner dimension.
+struct GemmPanel {
+  const std::byte*
+      a;  // the unit of row r at step k lies r / kGemmRows * a_tile + r % kGemmRows * a_row + k * a_step on
+  std::int64_t a_tile;  // strides in units
+  std::int64_t a_row;
+  std::int64_t a_step;
+  const std::byte* b;  // [steps, columns of a tile]
+  std::int64_t steps;
+  std::int64_t rows;
+  std::int64_t columns;
+  float* c;  // [rows, columns]
+  std::int64_t c_stride;
+  float alpha;
+  float beta;  // 0: c is not read
+};
+
+/// Rows of a register tile of dense products, on every instruction set.
+inline constexpr std::int64_t kGemmRows = 6;
+
+/// Dense products with units of one kind.
+struct GemmKernels {
+  std::int64_t inner = 0;    // elements of a unit along the inner dimension: 1 (f32) or 2 (bf16)
+  std::int64_t columns = 0;  // of a register tile
+  /// c = alpha * a . b + beta * c, steps ascending for each element of c.
+  void (*panel)(const GemmPanel& panel) = nullptr;
+  /// Units of the elements of two rows of bf16 that follow each other along the inner dimension; `second` may be null:
+  /// zeros. Only where inner is 2.
+  void (*interleave)(const void* first, const void* second, std::int64_t n, void* out) = nullptr;
+};
+
 /// The inner loops of the CPU backend for one instruction set. Raw pointers and counts only: no checks, no allocation,
 /// no errors. Counts and strides are in elements unless named bytes. Every function may be called from any thread.
 ///
@@ -28,6 +60,9 @@ struct KernelTable {
   void (*multiply_f32)(const float* x, std::int64_t x_stride, std::int64_t rows, const MatrixRef& w,
                        std::int64_t n_begin, std::int64_t n_end, float* y, std::int64_t y_stride,
                        std::byte* scratch) = nullptr;
+
+  GemmKernels gemm_f32;
+  GemmKernels gemm_bf16;  // without `panel` where there is no arithmetic on pairs of bf16
 
   // What the processor can do at most, for measuring (backends/cpu/limits.h). Each returns a number that depends on all
   // its work.

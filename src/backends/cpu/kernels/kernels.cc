@@ -14,6 +14,7 @@ KernelTable make_generic() {
   KernelTable table;
   table.isa = "generic";
   add_linear_generic(table);
+  add_gemm_generic(table);
   return table;
 }
 
@@ -22,6 +23,7 @@ KernelTable make_avx2() {
   KernelTable table;
   table.isa = "avx2";
   add_linear_avx2(table);
+  add_gemm_avx2(table);
   return table;
 }
 
@@ -30,6 +32,7 @@ KernelTable make_avx512() {
   table.isa = "avx512";
   add_linear_bf16_avx512(table);
   add_linear_f32_avx512(table);
+  add_gemm_avx512(table);
   return table;
 }
 #elif defined(__aarch64__)
@@ -37,6 +40,7 @@ KernelTable make_neon() {
   KernelTable table;
   table.isa = "neon";
   add_linear_neon(table);
+  add_gemm_neon(table);
   return table;
 }
 #endif

@@ -85,6 +85,10 @@ struct OperatorKernels {
   std::int64_t (*argmax)(const float* x, std::int64_t n);
   /// out = silu(min(gate, limit)) * clamp(up, -limit, limit) * weight; limit may be infinite.
   void (*swiglu)(const float* gate, const float* up, float limit, float weight, float* out, std::int64_t n);
+  /// Gradients of swiglu with `weight` 1 for the gradient weight * d_out; returns sum_i d_out[i] * swiglu[i]. Where it
+  /// is not null, hidden = weight * swiglu as above. Outputs may be inputs.
+  float (*swiglu_backward)(const float* gate, const float* up, float limit, float weight, const float* d_out,
+                           float* d_gate, float* d_up, float* hidden, std::int64_t n);
   /// out = sqrt(softplus(x)), softplus(u) = u above 20.
   void (*sqrt_softplus)(const float* x, float* out, std::int64_t n);
 

@@ -16,6 +16,7 @@ constexpr OperatorKernels make_operator_table(std::string_view isa) {
           .accumulate = accumulate,
           .argmax = argmax,
           .swiglu = swiglu,
+          .swiglu_backward = swiglu_backward,
           .sqrt_softplus = sqrt_softplus,
           .rope_table = rope_table,
           .rotate = rotate,

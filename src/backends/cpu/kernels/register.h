@@ -10,5 +10,9 @@ void add_linear_avx2(KernelTable& table);
 void add_linear_bf16_avx512(KernelTable& table);
 void add_linear_f32_avx512(KernelTable& table);
 void add_linear_neon(KernelTable& table);
+void add_gemm_generic(KernelTable& table);
+void add_gemm_avx2(KernelTable& table);
+void add_gemm_avx512(KernelTable& table);
+void add_gemm_neon(KernelTable& table);
 
 }  // namespace hadal::cpu

@@ -109,6 +109,33 @@ void swiglu(const float* gate, const float* up, float limit, float weight, float
   });
 }
 
+float swiglu_backward(const float* gate, const float* up, float limit, float weight, const float* d_out, float* d_gate,
+                      float* d_up, float* hidden, std::int64_t n) {
+  const V::Reg high = V::set1(limit);
+  const V::Reg low = V::set1(-limit);
+  const V::Reg by = V::set1(weight);
+  const V::Reg one = V::set1(1.0F);
+  V::Reg dot = V::zero();
+  for_lanes(n, [&](std::int64_t i, auto at) HADAL_INLINE_LAMBDA {
+    const V::Reg all_gate = at.load(gate + i);
+    const V::Reg all_up = at.load(up + i);
+    const V::Reg d = at.load(d_out + i);
+    const V::Reg g = M::min(high, all_gate);
+    const V::Reg u = M::max(low, M::min(high, all_up));
+    const V::Reg denominator = one + exp(V::zero() - g);
+    const V::Reg silu = g / denominator;
+    const V::Reg sigmoid_g = one / denominator;
+    const V::Reg activation = silu * u;
+    dot = V::fma(d, activation, dot);
+    const V::Reg scaled = d * by;
+    const V::Reg slope = sigmoid_g * (one + g * (one - sigmoid_g));
+    at.store(d_gate + i, M::select(M::greater(all_gate, high), V::zero(), scaled * u * slope));
+    at.store(d_up + i, M::select(M::greater(M::abs(all_up), high), V::zero(), scaled * silu));
+    if (hidden != nullptr) at.store(hidden + i, activation * by);
+  });
+  return sum_lanes(dot);
+}
+
 void sqrt_softplus(const float* x, float* out, std::int64_t n) {
   for_lanes(n, [&](std::int64_t i, auto at) HADAL_INLINE_LAMBDA {
     const V::Reg u = at.load(x + i);
