@@ -126,6 +126,7 @@ Result<AttentionActivations> attention(Step& step, const AttentionWeights& weigh
   }
 
   kept.output = step.real({T, config.num_attention_heads, config.head_dim});
+  if (step.keep_activations) kept.log_sum = step.real({T, config.num_attention_heads});
   HADAL_TRY(ops::attention(step.stream, {.query = kept.query,
                                          .step_keys = rows.step_keys,
                                          .window = step.pool.ring(state.window),
@@ -138,7 +139,8 @@ Result<AttentionActivations> attention(Step& step, const AttentionWeights& weigh
                                          .ratio = ratio,
                                          .max_keys = kept.max_keys,
                                          .scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim)),
-                                         .out = kept.output}));
+                                         .out = kept.output,
+                                         .log_sum = kept.log_sum}));
   HADAL_TRY(project_output(step, weights, kept, out));
   return kept;
 }

@@ -8,10 +8,11 @@
 namespace hadal::model {
 namespace {
 
-constexpr std::array<NumericsProfile, 5> kProfiles{{
+constexpr std::array<NumericsProfile, 6> kProfiles{{
     {.name = "exact"},
     {.name = "sim", .quantize_linear_inputs = true, .quantize_cache = true},
     {.name = "bf16", .product = DType::kBf16, .cache = DType::kBf16, .quantize_cache = true},
+    {.name = "bf16_plain", .product = DType::kBf16, .cache = DType::kBf16},
     {.name = "exact64", .real = DType::kF64, .product = DType::kF64, .cache = DType::kF64},
     {.name = "sim64",
      .real = DType::kF64,

@@ -18,8 +18,8 @@ struct NumericsProfile {
   bool quantize_cache = false;          // FP8 in blocks of 64 on key-value rows; Hadamard and FP4 on indexer rows
 };
 
-/// The profile of that name: exact, sim, bf16; exact64 and sim64 compute in double (reference backend only).
-/// Errors: kInvalidArgument, naming the known ones.
+/// The profile of that name: exact, sim, bf16, bf16_plain; exact64 and sim64 compute in double (reference backend
+/// only). Errors: kInvalidArgument, naming the known ones.
 [[nodiscard]] Result<NumericsProfile> numerics_profile(std::string_view name);
 
 }  // namespace hadal::model

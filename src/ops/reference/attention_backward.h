@@ -24,7 +24,9 @@ struct GradientKeys {
 inline void list_keys(const AttentionBackward::Args& args, std::int64_t token, GradientKeys& list) {
   const StepLayout& layout = args.layout;
   const std::int64_t sequence = layout.sequence.as<std::int32_t>()[token];
-  const std::int64_t first_row = layout.first_row.as<std::int32_t>()[sequence];
+  // Row of position 0: rows of a drafter begin at position -1.
+  const std::int64_t first_row =
+      layout.first_row.as<std::int32_t>()[sequence] - layout.start.as<std::int64_t>()[sequence];
   list.count = 0;
   for_each_key(
       args, token,
