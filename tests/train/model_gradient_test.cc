@@ -160,7 +160,7 @@ constexpr Objective kSparse{.mtp_weight = 0.3, .indexer_weight = 1, .balance_alp
 void check_tensor(Rig& rig, const Objective& objective, const Parameter& parameter,
                   const std::vector<double>& gradient) {
   constexpr std::size_t kEntries = 5;
-  constexpr double kTolerance = 1e-4;  // of differences between float32 weights
+  constexpr double kTolerance = 1e-5;  // of differences between float32 weights
   const auto master = rig.parameters->master(parameter);
   std::vector<std::size_t> order(gradient.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
