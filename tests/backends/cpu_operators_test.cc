@@ -16,6 +16,7 @@
 #include "ops/hc_head.h"
 #include "ops/hc_post.h"
 #include "ops/hc_pre.h"
+#include "ops/indexer_loss.h"
 #include "ops/indexer_select.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
@@ -24,6 +25,7 @@
 #include "ops/routed_experts.h"
 #include "ops/step_case.h"
 #include "ops/swiglu.h"
+#include "ops/training_step.h"
 #include "ops/weight_cases.h"
 #include "testing/allocation_counter.h"
 #include "testing/compare.h"
@@ -271,6 +273,158 @@ TEST(CpuOperators, BitsDoNotDependOnThreadsAndNothingIsAllocated) {
             for (const double value : alone[i].values) ASSERT_TRUE(std::isfinite(value));
             testing::expect_same(shared[i].values, alone[i].values);
           }
+        }
+      }
+    }
+  }
+}
+
+/// All gradients of attention, the indexer's loss and compression in a training step whose first sequence is longer
+/// than a chunk of queries, so that several threads add to the same keys.
+class TrainingStep {
+ public:
+  TrainingStep(std::string_view isa, int threads, DType type)
+      : backend_(CpuBackend::create(threads, isa).value()),
+        memory_(*backend_),
+        stream_(backend_->create_stream()),
+        type_(type),
+        layout_(layout_of(memory_, step_)) {
+    constexpr std::int64_t kScratch = std::int64_t{64} << 20;
+    scratch_ = backend_->allocate(kScratch).value();
+    stream_->set_scratch(scratch_.data(), kScratch);
+    std::vector<std::int64_t> begin, end;
+    step_.for_each_row([&](std::int64_t, std::size_t, std::int64_t position) {
+      begin.push_back(std::max<std::int64_t>(0, position - 99));
+      end.push_back(position + 1);
+    });
+    begin_ = memory_.i64({kRows}, begin);
+    end_ = memory_.i64({kRows}, end);
+    first_block_ = memory_.i32({2}, blocks_.first);
+  }
+
+  std::vector<Outcome> run() {
+    attention_backward();
+    indexer_loss();
+    compress_backward();
+    return std::move(outcomes_);
+  }
+
+ private:
+  static constexpr std::int64_t kRows = 1090;
+  static constexpr std::int64_t kHeads = 3;
+  static constexpr std::int64_t kChannels = 32;
+
+  template <class Args>
+  void call(Status (*op)(ops::Stream&, const Args&), const std::type_identity_t<Args>& args) {
+    const std::int64_t before = testing::allocations();
+    const Status status = op(*stream_, args);
+    EXPECT_EQ(testing::allocations(), before);
+    ASSERT_TRUE(status.has_value()) << status.error().message;
+  }
+  TensorView values(DType type, Shape shape) {
+    return memory_.tensor(type, shape, random_.normal(shape.elements(), type));
+  }
+  TensorView real(Shape shape) { return values(DType::kF32, shape); }
+  TensorView pages() { return values(type_, {step_.page_count(), 32, kChannels}); }
+  void note(std::string name, const TensorView& out) { outcomes_.push_back({std::move(name), memory_.values(out)}); }
+
+  void attention_backward() {
+    const Shape rows{kRows, kHeads, kChannels};
+    const ops::AttentionBackward::Args args{.query = values(type_, rows),
+                                            .step_keys = values(type_, {kRows, kChannels}),
+                                            .window_begin = begin_,
+                                            .window_end = end_,
+                                            .pages = pages(),
+                                            .selected = {},
+                                            .sink = {.codes = real({kHeads}), .scales = {}},
+                                            .layout = layout_,
+                                            .ratio = 4,
+                                            .max_keys = 400,
+                                            .scale = 0.2,
+                                            .out = real(rows),
+                                            .log_sum = real({kRows, kHeads}),
+                                            .d_out = real(rows),
+                                            .first_block = first_block_,
+                                            .d_query = memory_.empty(DType::kF32, rows),
+                                            .d_step_keys = memory_.empty(DType::kF32, {kRows, kChannels}),
+                                            .d_entries = memory_.empty(DType::kF32, {blocks_.count(), kChannels}),
+                                            .d_sink = real({kHeads})};
+    call(ops::attention_backward, args);
+    note("attention_backward d_query", args.d_query);
+    note("attention_backward d_step_keys", args.d_step_keys);
+    note("attention_backward d_entries", args.d_entries);
+    note("attention_backward d_sink", args.d_sink);
+  }
+
+  void indexer_loss() {
+    const Shape rows{kRows, kHeads, kChannels};
+    const ops::IndexerLoss::Args args{.attention_query = values(type_, rows),
+                                      .attention_pages = pages(),
+                                      .log_sum = real({kRows, kHeads}),
+                                      .attention_scale = 0.2,
+                                      .query = values(type_, rows),
+                                      .head_weights = real({kRows, kHeads}),
+                                      .weight_scale = 0.1,
+                                      .pages = pages(),
+                                      .layout = layout_,
+                                      .ratio = 4,
+                                      .max_entries = 300,
+                                      .selected = {},
+                                      .chosen = {},
+                                      .first_block = first_block_,
+                                      .row_weight = 1,
+                                      .loss = memory_.empty(DType::kF32, {kRows}),
+                                      .captured = {},
+                                      .d_query = memory_.empty(DType::kF32, rows),
+                                      .d_head_weights = memory_.empty(DType::kF32, {kRows, kHeads}),
+                                      .d_entries = memory_.empty(DType::kF32, {blocks_.count(), kChannels})};
+    call(ops::indexer_loss, args);
+    note("indexer_loss", args.loss);
+    note("indexer_loss d_query", args.d_query);
+    note("indexer_loss d_head_weights", args.d_head_weights);
+    note("indexer_loss d_entries", args.d_entries);
+  }
+
+  void compress_backward() {
+    const Shape rows{kRows, 2 * kChannels};
+    const ops::CompressBackward::Args args{.value = real(rows),
+                                           .gate = real(rows),
+                                           .last_row = memory_.i32({blocks_.count()}, blocks_.last_row),
+                                           .layout = layout_,
+                                           .ratio = 4,
+                                           .overlap = true,
+                                           .d_out = real({blocks_.count(), kChannels}),
+                                           .d_value = memory_.empty(DType::kF32, rows),
+                                           .d_gate = memory_.empty(DType::kF32, rows)};
+    call(ops::compress_backward, args);
+    note("compress_backward d_value", args.d_value);
+    note("compress_backward d_gate", args.d_gate);
+  }
+
+  StepCase step_ = testing::training_step({1040, 50});
+  testing::Blocks blocks_{step_, 4};
+  std::unique_ptr<CpuBackend> backend_;
+  OpRunner memory_;
+  std::unique_ptr<ops::Stream> stream_;
+  DType type_;
+  Buffer scratch_;
+  RandomValues random_{8};
+  ops::StepLayout layout_;
+  TensorView begin_, end_, first_block_;
+  std::vector<Outcome> outcomes_;
+};
+
+TEST(CpuOperators, BitsOfGradientsDoNotDependOnThreads) {
+  for (const std::string_view isa : instruction_sets()) {
+    for (const DType type : {DType::kF32, DType::kBf16}) {
+      const std::vector<Outcome> alone = TrainingStep(isa, 1, type).run();
+      ASSERT_EQ(alone.size(), 10U);
+      for (const int threads : {2, 3}) {
+        const std::vector<Outcome> shared = TrainingStep(isa, threads, type).run();
+        for (std::size_t i = 0; i < alone.size(); ++i) {
+          SCOPED_TRACE(std::string(isa) + " " + alone[i].name + " with " + std::to_string(threads) + " threads");
+          for (const double value : alone[i].values) ASSERT_TRUE(std::isfinite(value));
+          testing::expect_same(shared[i].values, alone[i].values);
         }
       }
     }

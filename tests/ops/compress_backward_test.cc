@@ -1,5 +1,6 @@
 #include "ops/backend_cases.h"
 #include "ops/compress.h"
+#include "ops/reference/reference_backend.h"
 #include "ops/training_step.h"
 #include "testing/compare.h"
 #include "testing/gradient_check.h"
@@ -103,6 +104,36 @@ TEST_P(CompressBackwardTest, CentralDifferences) {
     };
     expect("value", &Problem::value, gradients.value);
     expect("gate", &Problem::gate, gradients.gate);
+  }
+}
+
+TEST_P(CompressBackwardTest, AgreesWithTheF64Reference) {
+  ReferenceBackend reference;
+  for (const auto& [ratio, overlap] : kRatios) {
+    for (const std::int64_t channels : {5, 128}) {
+      const Problem problem = make_problem(DType::kF32, kLengths, ratio, overlap, channels);
+      const Gradients actual = backward(*backend_, DType::kF32, problem);
+      const Gradients expected = backward(reference, DType::kF64, problem);
+      EXPECT_LE(testing::relative_distance(actual.value, expected.value), 1e-6) << "ratio " << ratio;
+      EXPECT_LE(testing::relative_distance(actual.gate, expected.gate), 1e-6) << "ratio " << ratio;
+    }
+  }
+}
+
+// What takes part in no block: the rows behind the last whole block, and the last whole block's first half of channels.
+TEST_P(CompressBackwardTest, NothingArrivesBehindTheLastBlock) {
+  for (const DType type : real_types()) {
+    const Problem problem = make_problem(type, {3, 10}, 4, true, 2);
+    const Gradients gradients = backward(*backend_, type, problem);
+    for (const std::vector<double>& gradient : {gradients.value, gradients.gate}) {
+      for (std::int64_t row = 0; row < 13; ++row) {
+        for (std::int64_t c = 0; c < 4; ++c) {
+          const std::int64_t position = row - 3;  // in the second sequence; the first has no block
+          const bool arrives = position >= 0 && position < 8 && (c >= 2 || position < 4);
+          EXPECT_EQ(gradient[static_cast<std::size_t>(row * 4 + c)] != 0, arrives) << "row " << row << " channel " << c;
+        }
+      }
+    }
   }
 }
 

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "ops/backend_cases.h"
+#include "ops/reference/reference_backend.h"
 #include "ops/training_step.h"
 #include "testing/compare.h"
 #include "testing/gradient_check.h"
@@ -195,7 +196,6 @@ std::pair<double, double> expected(const Problem& problem, std::int64_t row, std
 }
 
 TEST_P(IndexerLossTest, LossesAndSharesOfTheDefinition) {
-  if (!GetParam().f64) GTEST_SKIP() << "not yet";
   for (const DType type : product_types()) {
     for (const std::int64_t topk : {0, 7, 100}) {
       const Problem problem = make_problem(type, kLengths, 3, 8, topk);
@@ -234,6 +234,66 @@ TEST_P(IndexerLossTest, CentralDifferences) {
     expect("query", &Problem::query, outcome.query);
     expect("head_weights", &Problem::head_weights, outcome.head_weights);
     expect("entries", &Problem::entries, outcome.entries);
+  }
+}
+
+void expect_close(const Outcome& actual, const Outcome& expected, double tolerance, const std::string& name) {
+  const auto check = [&](const char* part, const std::vector<double>& a, const std::vector<double>& b) {
+    ASSERT_EQ(a.size(), b.size());
+    EXPECT_LE(testing::relative_distance(a, b), tolerance) << name << " " << part;
+  };
+  check("loss", actual.loss, expected.loss);
+  check("captured", actual.captured, expected.captured);
+  check("d_query", actual.query, expected.query);
+  check("d_head_weights", actual.head_weights, expected.head_weights);
+  check("d_entries", actual.entries, expected.entries);
+}
+
+// A product within rounding of 0 may fall on either side of the kink: the tolerance leaves room for a few. Sequences
+// longer than a chunk and sets of several groups of entries take part.
+TEST_P(IndexerLossTest, AgreesWithTheReference) {
+  if (GetParam().f64) GTEST_SKIP() << "is the reference";
+  ReferenceBackend reference;
+  for (const DType type : {DType::kF32, DType::kBf16}) {
+    for (const std::int64_t topk : {0, 7, 170}) {
+      for (const std::int64_t channels : {7, 32}) {
+        const Problem problem = make_problem(type, {1, 5, 700, 129}, 3, channels, topk);
+        expect_close(run(*backend_, type, problem), run(reference, type, problem), type == DType::kF32 ? 5e-5 : 2e-3,
+                     "topk " + std::to_string(topk) + " channels " + std::to_string(channels));
+      }
+    }
+  }
+}
+
+TEST_P(IndexerLossTest, ChoosingEverythingIsTheDenseStage) {
+  for (const DType type : product_types()) {
+    const Problem dense = make_problem(type, kLengths, 3, 8, 0);
+    const Problem all = make_problem(type, kLengths, 3, 8, 75);  // 300 / 4 entries at most
+    expect_close(run(*backend_, type, all), run(*backend_, type, dense), type == DType::kF64 ? 1e-13 : 1e-3, "");
+  }
+}
+
+// The gradients of the scores of a row sum to 0: with a head whose products with all entries are equal, that sum is the
+// gradient of its weight and of its query.
+TEST_P(IndexerLossTest, GradientsOfARowsScoresSumToZero) {
+  for (const DType type : product_types()) {
+    for (const std::int64_t topk : {0, 7}) {
+      Problem problem = make_problem(type, {300}, 2, 6, topk);
+      for (std::size_t i = 0; i < problem.entries.size(); i += 6) problem.entries[i] = 2;
+      for (std::size_t row = 0; row < 300; ++row) {
+        for (std::size_t c = 0; c < 6; ++c) problem.query[row * 12 + c] = c == 0 ? 1 : 0;  // head 0: products of 2
+      }
+      const Outcome outcome = run(*backend_, type, problem);
+      const double bound = type == DType::kF64 ? 1e-14 : 1e-6;
+      double largest = 0;
+      for (std::size_t row = 0; row < 300; ++row) {
+        ASSERT_NEAR(outcome.head_weights[row * 2], 0, bound) << "row " << row;
+        // The products take gradients of scores that are rounded to bf16.
+        ASSERT_NEAR(outcome.query[row * 12], 0, type == DType::kBf16 ? 2e-3 : bound) << "row " << row;
+        largest = std::max(largest, std::abs(outcome.head_weights[row * 2 + 1]));
+      }
+      EXPECT_GT(largest, 1e-2);  // the other head's
+    }
   }
 }
 

@@ -55,14 +55,19 @@ Result<std::unique_ptr<CpuBackend>> CpuBackend::create(int threads, std::string_
 }
 
 CpuBackend::CpuBackend(int threads, const KernelTable& products)
-    : products_(products), kernels_(operator_kernels(products.isa)), pool_(threads) {
+    : products_(products),
+      kernels_(operator_kernels(products.isa)),
+      block_kernels_(cpu::block_kernels(products.isa)),
+      pool_(threads) {
   add_add(ops_);
   add_add_position_bias(ops_);
   add_append_entries(ops_);
   add_argmax(ops_);
   add_attention(ops_);
+  add_attention_backward(ops_);
   add_commit_rows(ops_);
   add_compress(ops_);
+  add_compress_backward(ops_);
   add_cross_entropy(ops_);
   add_embedding(ops_);
   add_embedding_backward(ops_);
@@ -77,6 +82,7 @@ CpuBackend::CpuBackend(int threads, const KernelTable& products)
   add_hc_post_backward(ops_);
   add_hc_pre(ops_);
   add_hc_pre_backward(ops_);
+  add_indexer_loss(ops_);
   add_indexer_select(ops_);
   add_linear(ops_);
   add_linear_backward(ops_);

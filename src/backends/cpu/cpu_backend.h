@@ -4,6 +4,7 @@
 #include <memory>
 #include <string_view>
 
+#include "backends/cpu/kernels/block_kernels.h"
 #include "backends/cpu/kernels/kernel_table.h"
 #include "backends/cpu/kernels/operator_kernels.h"
 #include "base/result.h"
@@ -31,12 +32,14 @@ class CpuBackend final : public ops::Backend {
   [[nodiscard]] ThreadPool& pool() { return pool_; }
   [[nodiscard]] const KernelTable& products() const { return products_; }
   [[nodiscard]] const OperatorKernels& kernels() const { return kernels_; }
+  [[nodiscard]] const BlockKernels& block_kernels() const { return block_kernels_; }
 
  private:
   CpuBackend(int threads, const KernelTable& products);
 
   const KernelTable& products_;
   const OperatorKernels& kernels_;
+  const BlockKernels& block_kernels_;
   ops::OpTable ops_;
   ThreadPool pool_;
 };

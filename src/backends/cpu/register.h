@@ -10,8 +10,10 @@ void add_add_position_bias(ops::OpTable& table);
 void add_append_entries(ops::OpTable& table);
 void add_argmax(ops::OpTable& table);
 void add_attention(ops::OpTable& table);
+void add_attention_backward(ops::OpTable& table);
 void add_commit_rows(ops::OpTable& table);
 void add_compress(ops::OpTable& table);
+void add_compress_backward(ops::OpTable& table);
 void add_cross_entropy(ops::OpTable& table);
 void add_embedding(ops::OpTable& table);
 void add_embedding_backward(ops::OpTable& table);
@@ -26,6 +28,7 @@ void add_hc_post(ops::OpTable& table);
 void add_hc_post_backward(ops::OpTable& table);
 void add_hc_pre(ops::OpTable& table);
 void add_hc_pre_backward(ops::OpTable& table);
+void add_indexer_loss(ops::OpTable& table);
 void add_indexer_select(ops::OpTable& table);
 void add_linear(ops::OpTable& table);
 void add_linear_backward(ops::OpTable& table);  // and of groups

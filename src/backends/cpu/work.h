@@ -26,20 +26,25 @@ template <class Args>
 /// `bytes` rounded up to whole cache lines, so that pieces of scratch memory neither share one nor lose alignment.
 [[nodiscard]] constexpr std::int64_t padded(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-/// Hands out consecutive aligned pieces of scratch memory.
+/// Hands out consecutive aligned pieces of scratch memory. Without memory it only counts.
 class Carver {
  public:
-  explicit Carver(std::byte* memory) : next_(memory) {}
+  explicit Carver(std::byte* memory) : memory_(memory) {}
 
   template <class T>
   [[nodiscard]] T* take(std::int64_t count) {
-    auto* piece = static_cast<T*>(static_cast<void*>(next_));
-    next_ += padded(count * static_cast<std::int64_t>(sizeof(T)));
-    return piece;
+    std::byte* piece = rest();
+    used_ += padded(count * static_cast<std::int64_t>(sizeof(T)));
+    return static_cast<T*>(static_cast<void*>(piece));
   }
+  /// What has not been handed out.
+  [[nodiscard]] std::byte* rest() const { return memory_ == nullptr ? nullptr : memory_ + used_; }
+  /// Bytes that have been handed out.
+  [[nodiscard]] std::int64_t used() const { return used_; }
 
  private:
-  std::byte* next_;
+  std::byte* memory_;
+  std::int64_t used_ = 0;
 };
 
 /// Elements a thread should have to itself before another one is woken: a fork-join costs about as much as this.

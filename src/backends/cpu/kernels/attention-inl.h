@@ -1,74 +1,19 @@
 // Attention and the indexer's scores: one key a lane for products with keys, one channel a lane for sums of values.
-// Included inside an anonymous namespace and a target region, after functions-inl.h.
+// Included inside an anonymous namespace and a target region, after functions-inl.h and keys-inl.h.
 //
 // Orders of sums: a score adds channels ascending (bf16: pairs of channels) in one lane; an output channel adds keys
 // ascending in one lane; a softmax adds keys lane by lane, then the tree of sum_lanes().
 
 constexpr std::int64_t kKeyTile = 2 * V::kLanes;
 constexpr int kHeadTile = V::kLanes >= 16 ? 8 : 4;  // heads x 2 accumulators, 2 keys, 1 query value
+constexpr int kFewHeads = 4;                        // of the rest
 constexpr int kValueHeads = 4;                      // heads x 4 accumulators, 4 values, 1 weight
 constexpr std::int64_t kValueRegs = V::kLanes >= 16 ? 4 : 2;
 
-/// How a product treats its inputs: columns of a packed tile are channels, or pairs of channels of bf16.
-struct F32Keys {
-  static constexpr std::int64_t kChannels = 1;  // channels a column
-  static constexpr std::int64_t kBytes = 4;     // bytes of a channel
-  static HADAL_INLINE V::Reg mul_add(V::Reg acc, V::Reg query, V::Reg key) { return V::fma(query, key, acc); }
-  static HADAL_INLINE V::Reg load(const std::byte* p) { return V::load(reinterpret_cast<const float*>(p)); }
-  static HADAL_INLINE V::Reg load_n(const std::byte* p, std::int64_t n) {
-    return V::load_n(reinterpret_cast<const float*>(p), n);
-  }
-};
-struct Bf16Keys {
-  static constexpr std::int64_t kChannels = 2;
-  static constexpr std::int64_t kBytes = 2;
-  static HADAL_INLINE V::Reg mul_add(V::Reg acc, V::Reg query, V::Reg key) { return M::dot_pairs(acc, query, key); }
-  static HADAL_INLINE V::Reg load(const std::byte* p) { return V::load_bf16(p); }
-  static HADAL_INLINE V::Reg load_n(const std::byte* p, std::int64_t n) { return V::load_bf16_n(p, n); }
-};
-
-HADAL_INLINE float load_column(const std::byte* p) {
-  float value;
-  __builtin_memcpy(&value, p, sizeof(value));
-  return value;
-}
-
-/// The last channel of an odd number of bf16 channels, paired with a zero.
-HADAL_INLINE float load_half_column(const std::byte* p) {
-  std::uint16_t low;
-  __builtin_memcpy(&low, p, sizeof(low));
-  const std::uint32_t pair = low;
-  float value;
-  __builtin_memcpy(&value, &pair, sizeof(value));
-  return value;
-}
-
 template <class K>
 void pack_tile(const std::byte* const* keys, std::int64_t count, std::int64_t channels, float* packed) {
-  static constexpr float kZeros[V::kLanes] = {};
-  const std::int64_t columns = channels / K::kChannels;
-  for (std::int64_t half = 0; half < 2; ++half) {
-    float* out = packed + half * V::kLanes;
-    const std::int64_t valid = count - half * V::kLanes;
-    std::int64_t column = 0;
-    for (; column + V::kLanes <= columns; column += V::kLanes) {
-      const float* rows[V::kLanes];
-      for (std::int64_t key = 0; key < V::kLanes; ++key) {
-        rows[key] = key < valid ? reinterpret_cast<const float*>(keys[half * V::kLanes + key]) + column : kZeros;
-      }
-      M::transpose(rows, out + column * kKeyTile, kKeyTile);
-    }
-    for (; column < columns; ++column) {
-      for (std::int64_t key = 0; key < V::kLanes; ++key) {
-        out[column * kKeyTile + key] = key < valid ? load_column(keys[half * V::kLanes + key] + column * 4) : 0.0F;
-      }
-    }
-    if (channels % K::kChannels != 0) {
-      for (std::int64_t key = 0; key < V::kLanes; ++key) {
-        out[column * kKeyTile + key] = key < valid ? load_half_column(keys[half * V::kLanes + key] + column * 4) : 0.0F;
-      }
-    }
-  }
+  pack_lanes<K>(keys, count, channels, packed, kKeyTile);
+  pack_lanes<K>(keys + V::kLanes, count - V::kLanes, channels, packed + V::kLanes, kKeyTile);
 }
 
 /// dots[head][half] of kHeads heads with the keys of a tile.
@@ -116,6 +61,9 @@ void score_tile(const void* query, std::int64_t query_stride, std::int64_t heads
   std::int64_t head = 0;
   for (; head + kHeadTile <= heads; head += kHeadTile) {
     score_heads<K, kHeadTile>(q + head * head_bytes, head_bytes, packed, channels, out + head * stride, stride);
+  }
+  for (; head + kFewHeads <= heads; head += kFewHeads) {
+    score_heads<K, kFewHeads>(q + head * head_bytes, head_bytes, packed, channels, out + head * stride, stride);
   }
   for (; head < heads; ++head) {
     score_heads<K, 1>(q + head * head_bytes, head_bytes, packed, channels, out + head * stride, stride);
@@ -206,12 +154,46 @@ void add_last_channels(const std::byte* const* keys, std::int64_t count, std::in
   }
 }
 
+/// Few heads: the values are widened on the way, for each kValueHeads heads anew. The same sums as add_weighted.
+template <class K, int kHeads, std::int64_t kRegs>
+HADAL_INLINE void add_rows(const std::byte* const* keys, std::int64_t count, std::int64_t channel, const float* weights,
+                           std::int64_t weight_stride, float* out, std::int64_t out_stride) {
+  V::Reg sums[kHeads][kRegs];
+  unroll<kHeads>([&](auto h) HADAL_INLINE_LAMBDA {
+    unroll<kRegs>([&](auto r) HADAL_INLINE_LAMBDA {
+      sums[h.value][r.value] = V::load(out + h.value * out_stride + r.value * V::kLanes);
+    });
+  });
+  for (std::int64_t key = 0; key < count; ++key) {
+    const std::byte* row = keys[key] + channel * K::kBytes;
+    V::Reg v[kRegs];
+    unroll<kRegs>([&](auto r) HADAL_INLINE_LAMBDA { v[r.value] = K::load(row + r.value * V::kLanes * K::kBytes); });
+    unroll<kHeads>([&](auto h) HADAL_INLINE_LAMBDA {
+      const V::Reg weight = V::set1(weights[h.value * weight_stride + key]);
+      unroll<kRegs>([&](auto r) HADAL_INLINE_LAMBDA {
+        sums[h.value][r.value] = V::fma(weight, v[r.value], sums[h.value][r.value]);
+      });
+    });
+  }
+  unroll<kHeads>([&](auto h) HADAL_INLINE_LAMBDA {
+    unroll<kRegs>([&](auto r) HADAL_INLINE_LAMBDA {
+      V::store(out + h.value * out_stride + r.value * V::kLanes, sums[h.value][r.value]);
+    });
+  });
+}
+
 template <class K>
 void add_values_of(const std::byte* const* keys, std::int64_t count, std::int64_t channels, const float* weights,
                    std::int64_t weight_stride, std::int64_t heads, float* out, std::int64_t out_stride) {
   constexpr std::int64_t kBlockKeys = 64;  // values of a block of channels stay in L1 for all heads
   constexpr std::int64_t kWidth = kValueRegs * V::kLanes;
   alignas(64) float values[kBlockKeys * kWidth];
+  if (heads == kValueHeads && channels % kWidth == 0) {
+    for (std::int64_t channel = 0; channel < channels; channel += kWidth) {
+      add_rows<K, kValueHeads, kValueRegs>(keys, count, channel, weights, weight_stride, out + channel, out_stride);
+    }
+    return;
+  }
   for (std::int64_t first = 0; first < count; first += kBlockKeys) {
     const std::int64_t n = count - first < kBlockKeys ? count - first : kBlockKeys;
     std::int64_t channel = 0;
@@ -255,6 +237,9 @@ void index_tile(const void* query, std::int64_t heads, const float* weights, con
   std::int64_t head = 0;
   for (; head + kHeadTile <= heads; head += kHeadTile) {
     index_heads<K, kHeadTile>(q + head * head_bytes, head_bytes, weights + head, packed, channels, first, second);
+  }
+  for (; head + kFewHeads <= heads; head += kFewHeads) {
+    index_heads<K, kFewHeads>(q + head * head_bytes, head_bytes, weights + head, packed, channels, first, second);
   }
   for (; head < heads; ++head) {
     index_heads<K, 1>(q + head * head_bytes, head_bytes, weights + head, packed, channels, first, second);

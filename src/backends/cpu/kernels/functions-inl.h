@@ -69,7 +69,7 @@ HADAL_INLINE V::Reg exp(V::Reg x) {
 /// 1 / (1 + e^-x).
 HADAL_INLINE V::Reg sigmoid(V::Reg x) { return V::set1(1.0F) / (V::set1(1.0F) + exp(V::zero() - x)); }
 
-/// Natural logarithm of a finite x >= 1; relative error below 2e-7.
+/// Natural logarithm of a finite, normal x > 0; error below 2e-7 relative (near 1: to x - 1).
 HADAL_INLINE V::Reg log_from_one(V::Reg x) {
   // x = m 2^e with m in [sqrt(1/2), sqrt(2)).
   const M::Int offset = M::set1_int(0x3F3504F3);

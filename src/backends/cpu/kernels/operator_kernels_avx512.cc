@@ -19,6 +19,8 @@ namespace {
 //
 #include "backends/cpu/kernels/functions-inl.h"
 //
+#include "backends/cpu/kernels/keys-inl.h"
+//
 #include "backends/cpu/kernels/attention-inl.h"
 #include "backends/cpu/kernels/hyper_connection-inl.h"
 #include "backends/cpu/kernels/rows-inl.h"

@@ -1,0 +1,37 @@
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backends/cpu/kernels/block_kernels.h"
+#include "backends/cpu/kernels/decode_tables.h"
+#include "backends/cpu/kernels/target.h"
+
+HADAL_TARGET_BEGIN_AVX512
+namespace hadal::cpu {
+namespace {
+
+#include "backends/cpu/kernels/unroll-inl.h"
+#include "backends/cpu/kernels/vector_avx512-inl.h"
+// Each file builds on those before it.
+#include "backends/cpu/kernels/math_avx512-inl.h"
+//
+#include "backends/cpu/kernels/functions-inl.h"
+//
+#include "backends/cpu/kernels/keys-inl.h"
+//
+#include "backends/cpu/kernels/block_products-inl.h"
+//
+#include "backends/cpu/kernels/block_rows-inl.h"
+//
+#include "backends/cpu/kernels/block_table-inl.h"
+
+}  // namespace
+
+const BlockKernels& block_kernels_avx512() {
+  static constexpr BlockKernels kTable = make_block_table("avx512");
+  return kTable;
+}
+
+}  // namespace hadal::cpu
+HADAL_TARGET_END
