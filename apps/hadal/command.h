@@ -21,6 +21,8 @@ void add_run(CLI::App& app, Outcome& outcome);
 void add_chat(CLI::App& app, Outcome& outcome);
 void add_inspect(CLI::App& app, Outcome& outcome);
 void add_init(CLI::App& app, Outcome& outcome);
+void add_train(CLI::App& app, Outcome& outcome);
+void add_export(CLI::App& app, Outcome& outcome);
 void add_perplexity(CLI::App& app, Outcome& outcome);
 void add_logits(CLI::App& app, Outcome& outcome);
 void add_verify(CLI::App& app, Outcome& outcome);
@@ -28,5 +30,6 @@ void add_tokenize(CLI::App& app, Outcome& outcome);
 void add_detokenize(CLI::App& app, Outcome& outcome);
 void add_render(CLI::App& app, Outcome& outcome);
 void add_parse(CLI::App& app, Outcome& outcome);
+void add_data(CLI::App& app, Outcome& outcome);
 
 }  // namespace hadal::apps

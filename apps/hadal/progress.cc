@@ -21,22 +21,26 @@ std::string duration(double seconds) {
 
 }  // namespace
 
-ProgressBar::ProgressBar(std::string_view what)
-    : what_(what), terminal_(::isatty(STDERR_FILENO) == 1), begin_(std::chrono::steady_clock::now()), last_(begin_) {}
+ProgressBar::ProgressBar(std::string_view what, std::string_view unit)
+    : what_(what),
+      unit_(unit),
+      terminal_(::isatty(STDERR_FILENO) == 1),
+      begin_(std::chrono::steady_clock::now()),
+      last_(begin_) {}
 
-void ProgressBar::update(std::int64_t done, std::int64_t total) {
+void ProgressBar::update(std::int64_t done, std::int64_t total, std::string_view unit, std::string_view note) {
   if (!terminal_) return;
   if (done >= total) return clear();
   const auto now = std::chrono::steady_clock::now();
   const double elapsed = std::chrono::duration<double>(now - begin_).count();
-  if (done == 0 || elapsed < 0.5 || (shown_ && std::chrono::duration<double>(now - last_).count() < 0.1)) return;
+  if (done <= start_ || elapsed < 0.5 || (shown_ && std::chrono::duration<double>(now - last_).count() < 0.1)) return;
   last_ = now;
   shown_ = true;
   constexpr std::int64_t kWidth = 24;
   const std::int64_t filled = kWidth * done / total;
-  const double left = elapsed * static_cast<double>(total - done) / static_cast<double>(done);
-  fmt::print(stderr, "\r{} [{:#<{}}{:.<{}}] {} of {} tokens, {} left\x1b[K", what_, "", filled, "", kWidth - filled,
-             with_separators(done), with_separators(total), duration(left));
+  const double left = elapsed * static_cast<double>(total - done) / static_cast<double>(done - start_);
+  fmt::print(stderr, "\r{} [{:#<{}}{:.<{}}] {} of {} {}, {} left\x1b[K", what_, "", filled, "", kWidth - filled,
+             with_separators(done), with_separators(total), unit_, duration(left));
   std::fflush(stderr);
 }
 

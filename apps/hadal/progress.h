@@ -10,19 +10,24 @@ namespace hadal::apps {
 /// second and only on a terminal; writes at most ten times a second.
 class ProgressBar {
  public:
-  explicit ProgressBar(std::string_view what);
+  explicit ProgressBar(std::string_view what, std::string_view unit = "tokens");
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
   ~ProgressBar() { clear(); }
 
-  void update(std::int64_t done, std::int64_t total);
+  /// `unit`: what is counted; `note` stands before the time left.
+  void update(std::int64_t done, std::int64_t total, std::string_view unit = "tokens", std::string_view note = {});
+  /// Work that was done before: it does not count for the time left.
+  void start_at(std::int64_t done) { start_ = done; }
   /// Removes the line.
   void clear();
 
  private:
   std::string_view what_;
+  std::string_view unit_;
   bool terminal_;
   bool shown_ = false;
+  std::int64_t start_ = 0;
   std::chrono::steady_clock::time_point begin_;
   std::chrono::steady_clock::time_point last_;
 };

@@ -2,12 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
-
-#include <csignal>
 #include <cstring>
 #include <vector>
 
+#include "small_disk.h"
 #include "testing/temp_directory.h"
 
 namespace hadal::train {
@@ -98,33 +96,12 @@ TEST(CheckpointFile, MissingFileIsNotFound) {
   EXPECT_EQ(file.error().code, ErrorCode::kNotFound);
 }
 
-/// Files cannot grow beyond `bytes` while this lives: what a full disk looks like to a writer.
-class SmallDisk {
- public:
-  explicit SmallDisk(rlim_t bytes) {
-    previous_handler_ = std::signal(SIGXFSZ, SIG_IGN);
-    ::getrlimit(RLIMIT_FSIZE, &previous_);
-    const rlimit limit{bytes, previous_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  SmallDisk(const SmallDisk&) = delete;
-  SmallDisk& operator=(const SmallDisk&) = delete;
-  ~SmallDisk() {
-    ::setrlimit(RLIMIT_FSIZE, &previous_);
-    (void)std::signal(SIGXFSZ, previous_handler_);
-  }
-
- private:
-  rlimit previous_{};
-  void (*previous_handler_)(int) = nullptr;
-};
-
 TEST(CheckpointFile, FullDiskKeepsTheOldFile) {
   const TempDirectory temp;
   ASSERT_TRUE(write_checkpoint_file(temp / "a.ckpt", kState, Content(100).tensors()));
   const std::string before = read_text(temp / "a.ckpt");
   {
-    const SmallDisk disk(100'000);
+    const testing_support::SmallDisk disk(100'000);
     const Status status = write_checkpoint_file(temp / "a.ckpt", kState, Content(100'000).tensors());
     ASSERT_FALSE(status);
     EXPECT_EQ(status.error().code, ErrorCode::kResourceExhausted);

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "testing/temp_directory.h"
+#include "formats/model_config.h"
 
 namespace hadal::train {
 namespace {
@@ -155,6 +155,17 @@ TEST(TrainConfig, ChecksStages) {
   EXPECT_THAT(error_of(with("sequence = 4096\n", "sequence = 4096\nuntil = 0.9\n")), HasSubstr("end before 1.0"));
   EXPECT_THAT(error_of(with("attention = \"dense\"", "attention = \"all\"")), HasSubstr("'sparse' or 'dense'"));
   EXPECT_THAT(error_of("model = \"c\"\n[schedule]\ntokens = 5\n"), HasSubstr("stages are missing"));
+}
+
+TEST(TrainConfig, NanosRunIsWellFormed) {
+  const auto config = read_train_config(std::filesystem::path(HADAL_SOURCE_DIR) / "models" / "nano" / "train.toml");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->name, "nano");
+  EXPECT_EQ(config->longest_sequence(), 8192);
+  const auto model = formats::read_model_config(config->model);
+  ASSERT_TRUE(model) << model.error().message;
+  EXPECT_EQ(model->compress_ratios.size(), 8U);
+  EXPECT_THAT(model->unknown_fields, ::testing::IsEmpty());
 }
 
 TEST(TrainConfig, NamesThePlaceOfASyntaxError) {
