@@ -17,8 +17,9 @@ void enqueue(ops::Stream& stream, const ops::HcHead::Args& args) {
   for (std::int64_t i = 0; i < n; ++i) base[i] = load<float>(args.base.codes, i);
   const float scale = load<float>(args.scale.codes, 0);
   for_rows(backend.pool(), x.extent(0), n * args.fn.columns(), [&](std::int64_t begin, std::int64_t end, int worker) {
-    hyper_products(backend, x, args.fn, args.norm_eps, begin, end, 0, n, worker, scratch);
+    hyper_products(backend, x, args.fn, begin, end, 0, n, worker, scratch);
     for (std::int64_t token = begin; token < end; ++token) {
+      hyper_rms(backend, x, args.norm_eps, token, scratch);
       float* pre = scratch.pre + token * n;
       kernels.hc_weights(scratch.products + token * n, scratch.inverse_rms[token], base, scale, n,
                          static_cast<float>(args.hc_eps), pre);

@@ -41,7 +41,8 @@ void enqueue(ops::Stream& stream, const ops::HcPre::Args& args) {
       // The streams of a group stay in cache for all their uses.
       for (std::int64_t begin = first; begin < last; begin += kGroup) {
         const std::int64_t end = std::min(last, begin + kGroup);
-        hyper_products(backend, x, args.fn, args.norm_eps, begin, end, 0, outputs, worker, scratch);
+        for (std::int64_t token = begin; token < end; ++token) hyper_rms(backend, x, args.norm_eps, token, scratch);
+        hyper_products(backend, x, args.fn, begin, end, 0, outputs, worker, scratch);
         mix(begin, end);
         for (std::int64_t token = begin; token < end; ++token) {
           mix_streams(kernels, x, token, scratch.pre + token * n, 0, channels, args.input.row<float>(token));
@@ -52,7 +53,10 @@ void enqueue(ops::Stream& stream, const ops::HcPre::Args& args) {
   }
   const std::int64_t grain = std::max<std::int64_t>(4, kElementsPerFork / args.fn.columns());
   backend.pool().parallel_for(outputs, grain, [&](std::int64_t begin, std::int64_t end, int worker) {
-    hyper_products(backend, x, args.fn, args.norm_eps, 0, tokens, begin, end, worker, scratch);
+    for (std::int64_t token = 0; begin == 0 && token < tokens; ++token) {
+      hyper_rms(backend, x, args.norm_eps, token, scratch);
+    }
+    hyper_products(backend, x, args.fn, 0, tokens, begin, end, worker, scratch);
   });
   mix(0, tokens);
   for_token_pieces(

@@ -23,16 +23,17 @@ HyperScratch hyper_scratch(ops::Stream& stream, const TensorView& streams, const
           .product_scratch = carver.take<std::byte>(0)};
 }
 
-void hyper_products(const CpuBackend& backend, const TensorView& streams, const ops::Weight& fn, double norm_eps,
-                    std::int64_t begin, std::int64_t end, std::int64_t n_begin, std::int64_t n_end, int worker,
+void hyper_rms(const CpuBackend& backend, const TensorView& streams, double norm_eps, std::int64_t token,
+               const HyperScratch& scratch) {
+  const std::int64_t length = streams.extent(1) * streams.extent(2);
+  const float sum = backend.kernels().sum_of_squares(streams.row<float>(token), length);
+  scratch.inverse_rms[token] = 1.0F / std::sqrt(sum / static_cast<float>(length) + static_cast<float>(norm_eps));
+}
+
+void hyper_products(const CpuBackend& backend, const TensorView& streams, const ops::Weight& fn, std::int64_t begin,
+                    std::int64_t end, std::int64_t n_begin, std::int64_t n_end, int worker,
                     const HyperScratch& scratch) {
   const MatrixRef matrix = matrix_of(fn);
-  if (n_begin == 0) {
-    for (std::int64_t token = begin; token < end; ++token) {
-      const float sum = backend.kernels().sum_of_squares(streams.row<float>(token), matrix.k);
-      scratch.inverse_rms[token] = 1.0F / std::sqrt(sum / static_cast<float>(matrix.k) + static_cast<float>(norm_eps));
-    }
-  }
   backend.products().multiply_f32(streams.row<float>(begin), streams.stride(0), end - begin, matrix, n_begin, n_end,
                                   scratch.products + begin * matrix.n, matrix.n,
                                   scratch.product_scratch + worker * product_scratch(backend, matrix.k));

@@ -29,9 +29,12 @@ struct HyperScratch {
   return tokens >= 4 * backend.workers();
 }
 
-/// Products and 1 / rms of tokens [begin, end) for the outputs [n_begin, n_end); the rms with the first output.
-void hyper_products(const CpuBackend& backend, const TensorView& streams, const ops::Weight& fn, double norm_eps,
-                    std::int64_t begin, std::int64_t end, std::int64_t n_begin, std::int64_t n_end, int worker,
+/// 1 / rms of one token's streams.
+void hyper_rms(const CpuBackend& backend, const TensorView& streams, double norm_eps, std::int64_t token,
+               const HyperScratch& scratch);
+/// Products of tokens [begin, end) for the outputs [n_begin, n_end).
+void hyper_products(const CpuBackend& backend, const TensorView& streams, const ops::Weight& fn, std::int64_t begin,
+                    std::int64_t end, std::int64_t n_begin, std::int64_t n_end, int worker,
                     const HyperScratch& scratch);
 
 /// out = sum_i pre_i streams_i for the channels [channel, channel + count) of one token.

@@ -11,7 +11,7 @@ namespace hadal::cpu {
 namespace {
 
 constexpr std::int64_t kFloat = sizeof(float);
-constexpr std::int64_t kTile = 32;   // tokens whose streams and gradients stay in L2 for all their uses
+constexpr std::int64_t kTile = 64;   // tokens whose streams stay in L2 for all their uses
 constexpr std::int64_t kGroup = 16;  // tokens of one product
 
 /// Extents that lengths of arrays follow from.
@@ -84,15 +84,15 @@ void tile_backward(const CpuBackend& backend, const MixSite& site, const Constan
   const OperatorKernels& kernels = backend.kernels();
   const std::int64_t count = end - begin;
   const TensorView x = site.streams.rows(begin, count);
-  for (std::int64_t group = 0; group < count; group += kGroup) {
-    hyper_products(backend, x, site.fn, site.norm_eps, group, std::min(count, group + kGroup), 0, e.outputs, 0,
-                   tile.products);
-  }
   for (std::int64_t token = 0; token < count; ++token) {
+    hyper_rms(backend, x, site.norm_eps, token, tile.products);
     const float* d_out = site.d_out.row<float>(begin + token);
     for (std::int64_t i = 0; i < e.n; ++i) {
       tile.d_pre[token * e.n + i] = kernels.dot(x.row<float>(token) + i * x.stride(1), d_out, e.channels);
     }
+  }
+  for (std::int64_t group = 0; group < count; group += kGroup) {
+    hyper_products(backend, x, site.fn, group, std::min(count, group + kGroup), 0, e.outputs, 0, tile.products);
   }
   const bool head = site.d_post.absent();
   kernels.hc_mix_backward({.products = tile.products.products,

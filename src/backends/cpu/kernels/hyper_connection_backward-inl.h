@@ -145,18 +145,17 @@ void mix_lanes_backward(const HcMixGradient& a, TokenLanes tokens) {
   const V::Reg one = V::set1(1.0F);
   const V::Reg inverse_rms = tokens.gather(a.inverse_rms, 1, 0);
   V::Reg projection = V::zero();
-  const auto mix_of = [&](std::int64_t i)
-                          HADAL_INLINE_LAMBDA { return tokens.gather(a.products, outputs, i) * inverse_rms; };
+  V::Reg mixes[(2 + kMost) * kMost];
+  for (std::int64_t i = 0; i < outputs; ++i) mixes[i] = tokens.gather(a.products, outputs, i) * inverse_rms;
   const auto z_of = [&](std::int64_t i, std::int64_t group)
-                        HADAL_INLINE_LAMBDA { return V::fma(mix_of(i), V::set1(a.scale[group]), V::set1(a.base[i])); };
+                        HADAL_INLINE_LAMBDA { return V::fma(mixes[i], V::set1(a.scale[group]), V::set1(a.base[i])); };
   // Takes dz of output i to all that lies behind it; returns its part of d_scale.
   const auto back = [&](std::int64_t i, std::int64_t group, V::Reg dz) HADAL_INLINE_LAMBDA {
-    const V::Reg mix = mix_of(i);
     const V::Reg d_mix = dz * V::set1(a.scale[group]);
-    projection = V::fma(d_mix, mix, projection);
+    projection = V::fma(d_mix, mixes[i], projection);
     tokens.scatter(d_mix * inverse_rms, a.d_products, outputs, i);
     a.d_base[i] += sum_lanes(dz);
-    return dz * mix;
+    return dz * mixes[i];
   };
   V::Reg d_scale = V::zero();
   for (std::int64_t i = 0; i < n; ++i) {
@@ -194,8 +193,8 @@ void hc_mix_backward(const HcMixGradient& a) {
   }
 }
 
-constexpr int kStreamTokens = 4;  // tokens x kStreamRegs accumulators, a row of fn, 1 coefficient
-constexpr int kStreamRegs = V::kLanes >= 16 ? 4 : 2;
+constexpr int kStreamTokens = V::kLanes >= 16 ? 8 : 4;  // tokens x kStreamRegs accumulators, a row of fn, 1 coefficient
+constexpr int kStreamRegs = 2;
 constexpr std::int64_t kStreamBlock = kStreamRegs * V::kLanes;  // channels
 
 void pack_columns(const float* fn, std::int64_t outputs, std::int64_t n, std::int64_t channels, float* packed) {
@@ -247,31 +246,30 @@ HADAL_INLINE void streams_tile(const HcStreamsGradient& a, const float* fn, std:
   });
 }
 
-/// All tokens of one block.
-template <int kRegs, class At>
-HADAL_INLINE void streams_block(const HcStreamsGradient& a, const float* fn, std::int64_t width, std::int64_t stream,
-                                std::int64_t channel, At at) {
-  std::int64_t token = 0;
-  for (; token + kStreamTokens <= a.tokens; token += kStreamTokens) {
-    streams_tile<kStreamTokens, kRegs>(a, fn, width, stream, channel, token, at);
-  }
-  for (; token < a.tokens; ++token) streams_tile<1, kRegs>(a, fn, width, stream, channel, token, at);
-}
-
-void hc_streams_backward(const HcStreamsGradient& a) {
+/// All channels of kTokens tokens. Neighbouring tiles lie side by side: rows apart by a multiple of the page size would
+/// make loads wait for the stores before them.
+template <int kTokens>
+void streams_of(const HcStreamsGradient& a, std::int64_t token) {
   const float* fn = a.fn;
   for (std::int64_t stream = 0; stream < a.n; ++stream) {
     for (std::int64_t channel = 0; channel < a.channels; channel += kStreamBlock) {
       const std::int64_t width = a.channels - channel < kStreamBlock ? a.channels - channel : kStreamBlock;
       if (width == kStreamBlock) {
-        streams_block<kStreamRegs>(a, fn, width, stream, channel, Whole{});
+        streams_tile<kTokens, kStreamRegs>(a, fn, width, stream, channel, token, Whole{});
       } else {
-        for_lanes(width, [&](std::int64_t i, auto at)
-                             HADAL_INLINE_LAMBDA { streams_block<1>(a, fn + i, width, stream, channel + i, at); });
+        for_lanes(width, [&](std::int64_t i, auto at) HADAL_INLINE_LAMBDA {
+          streams_tile<kTokens, 1>(a, fn + i, width, stream, channel + i, token, at);
+        });
       }
       fn += a.outputs * width;
     }
   }
+}
+
+void hc_streams_backward(const HcStreamsGradient& a) {
+  std::int64_t token = 0;
+  for (; token + kStreamTokens <= a.tokens; token += kStreamTokens) streams_of<kStreamTokens>(a, token);
+  for (; token < a.tokens; ++token) streams_of<1>(a, token);
 }
 
 /// Rows [first, first + kRows) of `out` for the register at `column`.
