@@ -65,9 +65,9 @@ Status run(const Options& options) {
   request.format = options.format == "bf16" ? quant::ExportFormat::kBf16 : quant::ExportFormat::kFp8Fp4;
   Interrupt interrupt;
   const std::stop_token stop = interrupt.begin();
-  ProgressBar progress("Writing");
+  ProgressBar progress("Writing", "bytes");
   request.progress = [&](std::int64_t done, std::int64_t total) {
-    progress.update(done, total, "bytes");
+    progress.update(done, total);
     return !stop.stop_requested();
   };
   if (!options.tokenizer.empty()) HADAL_TRY(add_tokenizer(options.tokenizer, request));

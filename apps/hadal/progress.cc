@@ -28,7 +28,7 @@ ProgressBar::ProgressBar(std::string_view what, std::string_view unit)
       begin_(std::chrono::steady_clock::now()),
       last_(begin_) {}
 
-void ProgressBar::update(std::int64_t done, std::int64_t total, std::string_view unit, std::string_view note) {
+void ProgressBar::update(std::int64_t done, std::int64_t total, std::string_view note) {
   if (!terminal_) return;
   if (done >= total) return clear();
   const auto now = std::chrono::steady_clock::now();
@@ -39,8 +39,8 @@ void ProgressBar::update(std::int64_t done, std::int64_t total, std::string_view
   constexpr std::int64_t kWidth = 24;
   const std::int64_t filled = kWidth * done / total;
   const double left = elapsed * static_cast<double>(total - done) / static_cast<double>(done - start_);
-  fmt::print(stderr, "\r{} [{:#<{}}{:.<{}}] {} of {} {}, {} left\x1b[K", what_, "", filled, "", kWidth - filled,
-             with_separators(done), with_separators(total), unit_, duration(left));
+  fmt::print(stderr, "\r{} [{:#<{}}{:.<{}}] {} of {} {}, {}{}{} left\x1b[K", what_, "", filled, "", kWidth - filled,
+             with_separators(done), with_separators(total), unit_, note, note.empty() ? "" : ", ", duration(left));
   std::fflush(stderr);
 }
 

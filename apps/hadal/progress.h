@@ -15,8 +15,8 @@ class ProgressBar {
   ProgressBar& operator=(const ProgressBar&) = delete;
   ~ProgressBar() { clear(); }
 
-  /// `unit`: what is counted; `note` stands before the time left.
-  void update(std::int64_t done, std::int64_t total, std::string_view unit = "tokens", std::string_view note = {});
+  /// `note` stands before the time left.
+  void update(std::int64_t done, std::int64_t total, std::string_view note = {});
   /// Work that was done before: it does not count for the time left.
   void start_at(std::int64_t done) { start_ = done; }
   /// Removes the line.

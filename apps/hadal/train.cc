@@ -97,7 +97,7 @@ class Sampler {
  private:
   Result<std::string> answer_to(const model::Model& model, std::span<const std::int64_t> tokens) const {
     const std::int64_t context = static_cast<std::int64_t>(tokens.size()) + config_.output.sample_tokens;
-    const std::int64_t pages = (context + model::kPageTokens - 1) / model::kPageTokens;
+    const std::int64_t pages = (context + ops::kPageTokens - 1) / ops::kPageTokens;
     HADAL_ASSIGN(const auto pool, model::StatePool::create(backend_, model.state_layout(), 1, pages));
     HADAL_ASSIGN(const auto executor,
                  model::Executor::create(model, *pool,
@@ -127,8 +127,8 @@ class Display {
     if (quiet_) return;
     if (first_) progress_.start_at(report.record.tokens);
     first_ = false;
-    progress_.update(report.record.tokens, report.total_tokens, "tokens",
-                     fmt::format(" loss {:.4f}, {} tokens/s,", report.record.loss,
+    progress_.update(report.record.tokens, report.total_tokens,
+                     fmt::format("loss {:.4f}, {} tokens/s", report.record.loss,
                                  with_separators(static_cast<std::int64_t>(report.tokens_per_second))));
   }
   void clear() { progress_.clear(); }
