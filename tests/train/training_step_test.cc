@@ -73,8 +73,8 @@ class Rig {
     for (std::size_t s = 0; s < tokens_.size(); ++s) {
       sequences_.push_back({.tokens = tokens_[s], .loss_mask = masks_[s]});
     }
-    auto step = TrainingStep::create(*model_, gradients_, {.rows = 256, .sequences = 4, .max_tokens = 160},
-                                     Recompute::kNone);
+    auto step =
+        TrainingStep::create(*model_, gradients_, {.rows = 256, .sequences = 4, .max_tokens = 160}, Recompute::kNone);
     EXPECT_TRUE(step) << step.error().message;
     step_ = std::move(*step);
   }
