@@ -11,6 +11,8 @@
 #include <memory>
 #include <utility>
 
+#include "base/system_error.h"
+
 namespace hadal {
 namespace {
 
@@ -29,14 +31,6 @@ class Descriptor {
  private:
   int fd_;
 };
-
-tl::unexpected<Error> system_error(const std::filesystem::path& path, std::string_view action) {
-  const int number = errno;
-  const ErrorCode code = number == ENOENT || number == ENOTDIR  ? ErrorCode::kNotFound
-                         : number == ENOSPC || number == EDQUOT ? ErrorCode::kResourceExhausted
-                                                                : ErrorCode::kUnavailable;
-  return fail(code, fmt::format("{}: cannot {}: {}", path.string(), action, std::strerror(number)));
-}
 
 }  // namespace
 
