@@ -21,8 +21,24 @@ class ByteCharacters {
     std::int16_t next = 0x100;
     for (std::int16_t byte = 0; byte < 256; ++byte) {
       const bool itself = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
-      characters_[static_cast<std::size_t>(itself ? byte : next++)] = byte;
+      const std::int16_t character = itself ? byte : next++;
+      characters_[static_cast<std::size_t>(character)] = byte;
+      of_byte_[static_cast<std::size_t>(byte)] = static_cast<char16_t>(character);
     }
+    std::size_t place = 0;
+    for (const std::int16_t byte : characters_) {
+      if (byte >= 0) order_[place++] = static_cast<unsigned char>(byte);
+    }
+  }
+
+  /// All bytes by ascending character: the order of their ids in V4 and its relatives.
+  [[nodiscard]] constexpr const std::array<unsigned char, 256>& order() const { return order_; }
+
+  /// The inverse of bytes(): the characters that stand for `bytes`.
+  [[nodiscard]] std::string spell(std::string_view bytes) const {
+    std::string out;
+    for (const char byte : bytes) append_utf8(of_byte_[static_cast<unsigned char>(byte)], out);
+    return out;
   }
 
   /// The bytes that `token` (well-formed UTF-8) spells; nothing if one of its characters is not in the table.
@@ -39,6 +55,8 @@ class ByteCharacters {
 
  private:
   std::array<std::int16_t, kEnd> characters_{};  // the byte of a character, or -1
+  std::array<char16_t, 256> of_byte_{};
+  std::array<unsigned char, 256> order_{};
 };
 
 }  // namespace hadal::text

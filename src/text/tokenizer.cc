@@ -197,10 +197,10 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
-Result<Tokenizer> Tokenizer::load(const std::filesystem::path& path) {
+Result<TokenizerFiles> read_tokenizer_files(const std::filesystem::path& path) {
   std::error_code ignored;  // what cannot be asked about here fails below with its message
   std::filesystem::path file = path;
-  std::optional<TokenizerConfig> config;
+  TokenizerFiles files;
   if (std::filesystem::is_directory(path, ignored)) {
     file = path / "tokenizer.json";
     if (!std::filesystem::exists(file, ignored)) file = path / "tokenizer.json.zst";
@@ -210,20 +210,33 @@ Result<Tokenizer> Tokenizer::load(const std::filesystem::path& path) {
     }
     const std::filesystem::path config_file = path / "tokenizer_config.json";
     if (std::filesystem::exists(config_file, ignored)) {
-      HADAL_ASSIGN(const std::string json, read_file(config_file, kMaxFileBytes));
-      auto read = read_tokenizer_config(json);
-      if (!read) return in_file(config_file.string(), read.error());
-      config = *std::move(read);
+      HADAL_ASSIGN(files.config_json, read_file(config_file, kMaxFileBytes));
+      files.config_where = config_file.string();
     }
   }
-  std::string json;
+  files.where = file.string();
   if (file.extension() == ".zst") {
-    HADAL_ASSIGN(json, read_zstd_file(file, kMaxFileBytes));
+    HADAL_ASSIGN(files.json, read_zstd_file(file, kMaxFileBytes));
   } else {
-    HADAL_ASSIGN(json, read_file(file, kMaxFileBytes));
+    HADAL_ASSIGN(files.json, read_file(file, kMaxFileBytes));
   }
-  auto state = State::make(json, std::move(config));
-  if (!state) return in_file(file.string(), state.error());
+  return files;
+}
+
+Result<Tokenizer> Tokenizer::load(const std::filesystem::path& path) {
+  HADAL_ASSIGN(const TokenizerFiles files, read_tokenizer_files(path));
+  return from_files(files);
+}
+
+Result<Tokenizer> Tokenizer::from_files(const TokenizerFiles& files) {
+  std::optional<TokenizerConfig> config;
+  if (files.config_json) {
+    auto read = read_tokenizer_config(*files.config_json);
+    if (!read) return in_file(files.config_where, read.error());
+    config = *std::move(read);
+  }
+  auto state = State::make(files.json, std::move(config));
+  if (!state) return in_file(files.where, state.error());
   return Tokenizer(*std::move(state));
 }
 

@@ -43,6 +43,19 @@ struct DecodeOptions {
   bool skip_special = false;  // leave out the added tokens whose `special` flag is true
 };
 
+/// The files that a tokenizer is read from.
+struct TokenizerFiles {
+  std::string where;  // of the tokenizer.json, for messages
+  std::string json;   // tokenizer.json, unpacked
+  std::string config_where;
+  std::optional<std::string> config_json;  // tokenizer_config.json
+};
+
+/// Reads a tokenizer.json, a tokenizer.json.zst, or the one of these that a checkpoint directory holds, there with
+/// tokenizer_config.json if present. Errors: kNotFound, kUnavailable, kCorrupt (packed data), kResourceExhausted (more
+/// than 64 MiB).
+[[nodiscard]] Result<TokenizerFiles> read_tokenizer_files(const std::filesystem::path& path);
+
 /// Byte-level BPE of a tokenizer.json: text <-> token ids. Immutable after loading; every method may be called by
 /// several threads at once. Rules and limits: docs/design/tokenizer.md.
 class Tokenizer {
@@ -50,10 +63,11 @@ class Tokenizer {
   /// Longest text that encode() takes, in bytes.
   static constexpr std::int64_t kMaxTextBytes = std::int64_t{256} << 20;
 
-  /// Reads a tokenizer.json, a tokenizer.json.zst, or the one of these that a checkpoint directory holds, there with
-  /// tokenizer_config.json if present. Errors: kNotFound, kUnavailable, kCorrupt (breaks the format), kUnsupported (a
-  /// feature outside the subset, named), kResourceExhausted (more than 64 MiB).
+  /// From what read_tokenizer_files finds. Errors: its own, and those of from_files.
   [[nodiscard]] static Result<Tokenizer> load(const std::filesystem::path& path);
+
+  /// Errors: kCorrupt (breaks the format), kUnsupported (a feature outside the subset, named).
+  [[nodiscard]] static Result<Tokenizer> from_files(const TokenizerFiles& files);
 
   /// The same from the bytes of a tokenizer.json; `where` names them in messages.
   [[nodiscard]] static Result<Tokenizer> parse(std::string_view json, std::string_view where);

@@ -4,9 +4,7 @@
 #include <zstd.h>
 
 #include <algorithm>
-#include <memory>
-
-#include "base/mapped_file.h"
+#include <utility>
 
 namespace hadal::text {
 namespace {
@@ -17,34 +15,61 @@ struct Freeing {
 
 }  // namespace
 
-Result<std::string> read_zstd_file(const std::filesystem::path& path, std::int64_t limit) {
-  HADAL_ASSIGN(const std::string packed, read_file(path, limit));
-  const std::unique_ptr<ZSTD_DStream, Freeing> stream(ZSTD_createDStream());
-  if (stream == nullptr) return fail(ErrorCode::kResourceExhausted, path.string() + ": no memory to unpack it");
-  const auto most = static_cast<std::size_t>(limit);
-  const std::size_t step = ZSTD_DStreamOutSize();
-  std::string out;
-  ZSTD_inBuffer in{packed.data(), packed.size(), 0};
+struct ZstdReader::State {
+  MappedFile file;
+  std::unique_ptr<ZSTD_DStream, Freeing> stream;
+  ZSTD_inBuffer in{};
   std::size_t expects = 1;  // 0 at the end of a frame
-  while (in.pos < in.size || expects != 0) {
-    const std::size_t done = out.size();
-    // One byte more than allowed is asked for, so that a file beyond the limit shows itself.
-    out.resize(done + std::min(step, most + 1 - done));
-    ZSTD_outBuffer buffer{out.data() + done, out.size() - done, 0};
-    const std::size_t read_before = in.pos;
-    expects = ZSTD_decompressStream(stream.get(), &buffer, &in);
-    if (ZSTD_isError(expects) != 0) {
-      return fail(ErrorCode::kCorrupt, fmt::format("{}: is not a sound zstd file ({}); fetch it again", path.string(),
-                                                   ZSTD_getErrorName(expects)));
+};
+
+ZstdReader::ZstdReader(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ZstdReader::ZstdReader(ZstdReader&&) noexcept = default;
+ZstdReader::~ZstdReader() = default;
+
+Result<ZstdReader> ZstdReader::open(const std::filesystem::path& path) {
+  auto state = std::make_unique<State>();
+  HADAL_ASSIGN(state->file, MappedFile::open(path));
+  state->stream.reset(ZSTD_createDStream());
+  if (state->stream == nullptr) return fail(ErrorCode::kResourceExhausted, path.string() + ": no memory to unpack it");
+  state->in = {state->file.bytes().data(), state->file.bytes().size(), 0};
+  return ZstdReader(std::move(state));
+}
+
+Status ZstdReader::read(std::size_t most, std::string& out) {
+  State& s = *state_;
+  const std::string name = s.file.path().string();
+  const std::size_t done = out.size();
+  out.resize(done + most);
+  ZSTD_outBuffer buffer{out.data() + done, most, 0};
+  while (buffer.pos == 0 && (s.in.pos < s.in.size || s.expects != 0)) {
+    const std::size_t read_before = s.in.pos;
+    s.expects = ZSTD_decompressStream(s.stream.get(), &buffer, &s.in);
+    if (ZSTD_isError(s.expects) != 0) {
+      out.resize(done);
+      return fail(ErrorCode::kCorrupt,
+                  fmt::format("{}: is not a sound zstd file ({}); fetch it again", name, ZSTD_getErrorName(s.expects)));
     }
-    out.resize(done + buffer.pos);
+    if (s.expects != 0 && s.in.pos == read_before && buffer.pos == 0) {
+      out.resize(done);
+      return fail(ErrorCode::kCorrupt, fmt::format("{}: is cut short; fetch it again", name));
+    }
+  }
+  out.resize(done + buffer.pos);
+  return {};
+}
+
+Result<std::string> read_zstd_file(const std::filesystem::path& path, std::int64_t limit) {
+  HADAL_ASSIGN(ZstdReader reader, ZstdReader::open(path));
+  const auto most = static_cast<std::size_t>(limit);
+  std::string out;
+  for (std::size_t done = std::string::npos; done != out.size();) {
+    done = out.size();
+    // One byte more than allowed is asked for, so that a file beyond the limit shows itself.
+    HADAL_TRY(reader.read(std::min(ZSTD_DStreamOutSize(), most + 1 - done), out));
     if (out.size() > most) {
       return fail(
           ErrorCode::kResourceExhausted,
           fmt::format("{}: unpacks to more than the {} bytes that are read of such a file", path.string(), limit));
-    }
-    if (expects != 0 && in.pos == read_before && buffer.pos == 0) {
-      return fail(ErrorCode::kCorrupt, fmt::format("{}: is cut short; fetch it again", path.string()));
     }
   }
   return out;
