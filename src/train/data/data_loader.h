@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -58,7 +59,7 @@ struct Row {
 
 /// Makes rows of a mixture of prepared sets, always the same ones for the same configuration, calls and state.
 ///
-/// Order (spec of the data pipeline in docs/formats.md, "Order of the data"): a source is visited in a keyed
+/// Order (docs/formats.md, "Order of the data"): a source is visited in a keyed
 /// permutation of its pieces, anew for each epoch. The source that lags most behind its share opens a row with a random
 /// piece of those it holds ready (up to kBuffer); a piece longer than T leaves its rest there. A shorter one is joined
 /// by the longest pieces that still fit. Chats are never torn: longer than T they end at the last end of an answer that
@@ -97,8 +98,18 @@ class DataLoader {
   DataLoader() = default;
   [[nodiscard]] std::int64_t pieces(std::size_t source) const { return piece_begins_[source].back(); }
   [[nodiscard]] Piece piece(std::size_t source, std::int64_t number) const;
-  [[nodiscard]] Status refill(std::size_t source);
-  [[nodiscard]] Result<bool> fit_chat(std::size_t source, Piece& chat);
+  void refill(std::size_t source);
+  // A random piece of those that wait, at most T tokens of it.
+  [[nodiscard]] Result<Piece> take_opening(std::size_t source);
+  // Tokens of a chat, at most T, up to the end of an answer; 0: none ends there.
+  [[nodiscard]] Result<std::int64_t> whole_turns(std::size_t source, const Piece& chat) const;
+  struct Waiting {
+    std::size_t source;
+    std::size_t slot;  // in the source's buffer
+  };
+  // The longest waiting piece of at most `room` tokens; of equal ones that of the first source, drawn first.
+  [[nodiscard]] std::optional<Waiting> best_fit(std::int64_t room);
+  [[nodiscard]] Status append(std::size_t source, const Piece& taken, Row& row);
   [[nodiscard]] double lag(std::size_t source) const;
 
   DataConfig config_;
