@@ -28,5 +28,6 @@ void add_tokenize(CLI::App& app, Outcome& outcome);
 void add_detokenize(CLI::App& app, Outcome& outcome);
 void add_render(CLI::App& app, Outcome& outcome);
 void add_parse(CLI::App& app, Outcome& outcome);
+void add_data(CLI::App& app, Outcome& outcome);
 
 }  // namespace hadal::apps

@@ -51,6 +51,7 @@ int run(int argc, char** argv) {
   add_detokenize(app, outcome);
   add_render(app, outcome);
   add_parse(app, outcome);
+  add_data(app, outcome);
 
   const auto is_command = [&](const CLI::App* command) { return command->get_name() == argv[1]; };
   const auto commands = app.get_subcommands([](const CLI::App*) { return true; });

@@ -21,8 +21,12 @@ std::string duration(double seconds) {
 
 }  // namespace
 
-ProgressBar::ProgressBar(std::string_view what)
-    : what_(what), terminal_(::isatty(STDERR_FILENO) == 1), begin_(std::chrono::steady_clock::now()), last_(begin_) {}
+ProgressBar::ProgressBar(std::string_view what, std::string_view unit)
+    : what_(what),
+      unit_(unit),
+      terminal_(::isatty(STDERR_FILENO) == 1),
+      begin_(std::chrono::steady_clock::now()),
+      last_(begin_) {}
 
 void ProgressBar::update(std::int64_t done, std::int64_t total) {
   if (!terminal_) return;
@@ -35,8 +39,8 @@ void ProgressBar::update(std::int64_t done, std::int64_t total) {
   constexpr std::int64_t kWidth = 24;
   const std::int64_t filled = kWidth * done / total;
   const double left = elapsed * static_cast<double>(total - done) / static_cast<double>(done);
-  fmt::print(stderr, "\r{} [{:#<{}}{:.<{}}] {} of {} tokens, {} left\x1b[K", what_, "", filled, "", kWidth - filled,
-             with_separators(done), with_separators(total), duration(left));
+  fmt::print(stderr, "\r{} [{:#<{}}{:.<{}}] {} of {} {}, {} left\x1b[K", what_, "", filled, "", kWidth - filled,
+             with_separators(done), with_separators(total), unit_, duration(left));
   std::fflush(stderr);
 }
 

@@ -10,7 +10,7 @@ namespace hadal::apps {
 /// second and only on a terminal; writes at most ten times a second.
 class ProgressBar {
  public:
-  explicit ProgressBar(std::string_view what);
+  explicit ProgressBar(std::string_view what, std::string_view unit = "tokens");
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
   ~ProgressBar() { clear(); }
@@ -21,6 +21,7 @@ class ProgressBar {
 
  private:
   std::string_view what_;
+  std::string_view unit_;
   bool terminal_;
   bool shown_ = false;
   std::chrono::steady_clock::time_point begin_;
