@@ -431,6 +431,45 @@ TEST(CpuOperators, BitsOfGradientsDoNotDependOnThreads) {
   }
 }
 
+// A plan is made for the longest context; a step that sees less of it must not need more working memory.
+TEST(CpuOperators, WorkingMemoryGrowsWithTheKeys) {
+  const auto backend = CpuBackend::create(2).value();
+  const TensorView query(nullptr, DType::kBf16, {64, 4, 128});
+  const TensorView pages(nullptr, DType::kBf16, {8, 32, 128});
+  std::int64_t select_bytes = 0;
+  std::int64_t attention_bytes = 0;
+  for (std::int64_t keys = 1; keys < 100000; keys += 1 + keys / 8) {
+    const ops::IndexerSelect::Args select{.query = query,
+                                          .head_weights = {nullptr, DType::kF32, {64, 4}},
+                                          .weight_scale = 1,
+                                          .pages = pages,
+                                          .layout = {},
+                                          .ratio = 4,
+                                          .max_entries = keys,
+                                          .selected = {nullptr, DType::kI32, {64, 16}}};
+    const std::int64_t select_now = backend->ops().find<ops::IndexerSelect>(select)->scratch_bytes(*backend, select);
+    EXPECT_GE(select_now, select_bytes) << keys << " entries";
+    select_bytes = select_now;
+    const ops::Attention::Args attention{.query = query,
+                                         .step_keys = {},
+                                         .window = {},
+                                         .window_begin = {},
+                                         .window_end = {},
+                                         .pages = pages,
+                                         .selected = {},
+                                         .sink = {},
+                                         .layout = {},
+                                         .ratio = 4,
+                                         .max_keys = keys,
+                                         .scale = 1,
+                                         .out = {nullptr, DType::kF32, {64, 4, 128}}};
+    const std::int64_t attention_now =
+        backend->ops().find<ops::Attention>(attention)->scratch_bytes(*backend, attention);
+    EXPECT_GE(attention_now, attention_bytes) << keys << " keys";
+    attention_bytes = attention_now;
+  }
+}
+
 TEST(CpuBackendMemory, IsZeroAlignedAndTouchedLazily) {
   const auto backend = CpuBackend::create(1);
   ASSERT_TRUE(backend.has_value());

@@ -18,10 +18,13 @@ std::int64_t score_count(const CpuBackend& backend, std::int64_t max_entries) {
   return (max_entries + tile - 1) / tile * tile;
 }
 
-/// Query rows that share one packing of the entries: as many as keep their scores in L2.
+constexpr std::int64_t kSharedScores = 65536;  // scores of the rows that share one packing of the entries: in L2
+constexpr std::int64_t kMostQueries = 32;
+
+/// Query rows that share one packing of the entries.
 std::int64_t most_queries(const CpuBackend& backend, const ops::IndexerSelect::Args& args) {
-  constexpr std::int64_t kScores = 65536;
-  return std::clamp<std::int64_t>(kScores / std::max<std::int64_t>(1, score_count(backend, args.max_entries)), 1, 32);
+  const std::int64_t count = std::max<std::int64_t>(1, score_count(backend, args.max_entries));
+  return std::clamp<std::int64_t>(kSharedScores / count, 1, kMostQueries);
 }
 
 /// Working memory of one worker.
@@ -34,11 +37,11 @@ struct Scratch {
 
   Scratch(std::byte* memory, const CpuBackend& backend, const ops::IndexerSelect::Args& args) {
     const std::int64_t count = score_count(backend, args.max_entries);
-    const std::int64_t queries = most_queries(backend, args);
     Carver carver(memory);
-    scores = carver.take<float>(queries * count);
+    // Grows with max_entries: a step may see fewer entries than were planned for, and must not need more memory.
+    scores = carver.take<float>(std::max(count, std::min(kMostQueries * count, kSharedScores)));
     candidates = carver.take<std::uint32_t>(count);
-    weights = carver.take<float>(queries * args.query.extent(1));
+    weights = carver.take<float>(kMostQueries * args.query.extent(1));
     packed = carver.take<float>(key_tile(backend) * args.query.extent(2));
     bytes = carver.used();
   }
