@@ -16,6 +16,9 @@ std::string to_string(const TensorView& view) {
 
 namespace {
 
+/// The address `bytes` further; a view without memory stays one.
+std::byte* moved(std::byte* data, std::int64_t bytes) { return data == nullptr ? nullptr : data + bytes; }
+
 Shape with_extent(const Shape& shape, int dimension, std::int64_t extent) {
   switch (shape.rank()) {
     case 1:
@@ -33,13 +36,13 @@ Shape with_extent(const Shape& shape, int dimension, std::int64_t extent) {
 
 TensorView TensorView::rows(std::int64_t begin, std::int64_t count) const {
   HADAL_CHECK(rank() >= 1 && begin >= 0 && count >= 0 && begin + count <= extent(0), "rows outside the view");
-  return {data_ + begin * strides_[0] * size_of(type_), type_, with_extent(shape_, 0, count), strides_};
+  return {moved(data_, begin * strides_[0] * size_of(type_)), type_, with_extent(shape_, 0, count), strides_};
 }
 
 TensorView TensorView::columns(std::int64_t begin, std::int64_t count) const {
   const int last = rank() - 1;
   HADAL_CHECK(rank() >= 1 && begin >= 0 && count >= 0 && begin + count <= extent(last), "columns outside the view");
-  return {data_ + begin * size_of(type_), type_, with_extent(shape_, last, count), strides_};
+  return {moved(data_, begin * size_of(type_)), type_, with_extent(shape_, last, count), strides_};
 }
 
 TensorView TensorView::reshaped(Shape shape) const {
