@@ -8,14 +8,19 @@
 namespace hadal::cpu {
 namespace {
 
-constexpr std::int64_t kUnit = 4;          // bytes
-constexpr std::int64_t kBlockUnits = 128;  // of a sum between two visits of c; a tile's columns of them stay in L1
-constexpr std::int64_t kChunkUnits = 512;  // packed at once: whole blocks
-constexpr std::int64_t kMostWide = 2048;   // rows or columns packed at once
-constexpr std::int64_t kRowsAtOnce = 96;   // rows of c that a worker goes through a chunk with: whole register tiles
-constexpr std::int64_t kRowPadUnits = 16;  // breaks strides of a power of two, which share cache sets
+constexpr std::int64_t kUnit = 4;           // bytes
+constexpr std::int64_t kBlockUnits = 128;   // of a sum between two visits of c; a tile's columns of them stay in L1
+constexpr std::int64_t kChunkUnits = 512;   // packed at once: whole blocks
+constexpr std::int64_t kMostRows = 516;     // of a transposed a packed at once: with the columns of b they fit L2
+constexpr std::int64_t kMostWide = 2048;    // columns of b packed at once
+constexpr std::int64_t kRowsAtOnce = 96;    // rows of c that a worker goes through a chunk with: whole register tiles
+constexpr std::int64_t kColumnsAtOnce = 8;  // that are transposed together: a divisor of every tile's columns
+constexpr std::int64_t kPadUnits = 16;      // a cache line; breaks strides of a power of two, which share cache sets
 
 constexpr std::int64_t round_up(std::int64_t value, std::int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+/// Units from one packed panel of `width` columns and `steps` steps to the next.
+constexpr std::int64_t panel_units(std::int64_t steps, std::int64_t width) { return steps * width + kPadUnits; }
 
 /// What the working memory holds for a product of these extents at most.
 struct Layout {
@@ -27,11 +32,12 @@ struct Layout {
 
   Layout(const GemmKernels& kernels, std::int64_t m, std::int64_t n, std::int64_t k)
       : units(std::min(kChunkUnits, (k + kernels.inner - 1) / kernels.inner)) {
-    const std::int64_t rows = std::min(m, kMostWide);
+    const std::int64_t rows = std::min(m, kMostRows);
     const std::int64_t columns = std::min(n, kMostWide);
-    a_bytes = padded(units * round_up(rows, kGemmRows) * kUnit);
-    b_bytes = padded(units * round_up(columns, kernels.columns) * kUnit);
-    rows_bytes = padded(kRowsAtOnce * (units + kRowPadUnits) * kUnit);
+    a_bytes = padded(round_up(rows, kGemmRows) / kGemmRows * panel_units(units, kGemmRows) * kUnit);
+    b_bytes =
+        padded(round_up(columns, kernels.columns) / kernels.columns * panel_units(units, kernels.columns) * kUnit);
+    rows_bytes = padded(kRowsAtOnce * (units + kPadUnits) * kUnit);
     const std::int64_t longest = std::max({rows, columns, units * kernels.inner});
     row_bytes = padded(longest * kUnit);
   }
@@ -67,46 +73,53 @@ class Product {
   }
 
   void run() {
-    const std::int64_t wide = gemm_.a.transposed ? kMostWide : gemm_.m;
+    // A transposed a is packed whole, so less of it at once; its sums have the same blocks.
+    const std::int64_t step = (gemm_.a.transposed ? kChunkUnits / 2 : kChunkUnits) * kernels_.inner;
+    const std::int64_t height = gemm_.a.transposed ? kMostRows : gemm_.m;
     for (std::int64_t column = 0; column < gemm_.n; column += kMostWide) {
       const std::int64_t columns = std::min(kMostWide, gemm_.n - column);
-      for (std::int64_t row = 0; row < gemm_.m; row += wide) {
-        const std::int64_t rows = std::min(wide, gemm_.m - row);
-        for (std::int64_t begin = 0; begin < gemm_.k; begin += kChunkUnits * kernels_.inner) {
-          const std::int64_t elements = std::min(kChunkUnits * kernels_.inner, gemm_.k - begin);
-          run_chunk({.begin = begin, .elements = elements, .units = (elements + kernels_.inner - 1) / kernels_.inner},
-                    row, rows, column, columns);
+      for (std::int64_t begin = 0; begin < gemm_.k; begin += step) {
+        const std::int64_t elements = std::min(step, gemm_.k - begin);
+        const Chunk chunk{
+            .begin = begin, .elements = elements, .units = (elements + kernels_.inner - 1) / kernels_.inner};
+        pack_b(chunk, column, columns);
+        for (std::int64_t row = 0; row < gemm_.m; row += height) {
+          const std::int64_t rows = std::min(height, gemm_.m - row);
+          if (gemm_.a.transposed) pack_a(chunk, row, rows);
+          multiply(chunk, row, rows, column, columns);
         }
       }
     }
   }
 
  private:
-  void run_chunk(const Chunk& chunk, std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) {
-    ThreadPool& pool = backend_.pool();
+  void pack_b(const Chunk& chunk, std::int64_t column, std::int64_t columns) {
+    const std::int64_t width = kernels_.columns;
     if (gemm_.b.transposed) {
-      pool.parallel_for(columns, kernels_.columns, [&](std::int64_t begin, std::int64_t end, int worker) {
-        pack_transposed_b(chunk, column + begin, end - begin, packed_b_ + begin * chunk.units * kUnit, worker);
+      backend_.pool().parallel_for(columns, width, [&](std::int64_t begin, std::int64_t end, int worker) {
+        pack_transposed_b(chunk, column + begin, end - begin,
+                          packed_b_ + begin / width * panel_units(chunk.units, width) * kUnit, worker);
       });
-    } else {
-      pool.parallel_for(chunk.units, grain_of(columns), [&](std::int64_t begin, std::int64_t end, int worker) {
-        for (std::int64_t unit = begin; unit < end; ++unit) {
-          const std::byte* units = unit_row(gemm_.b, chunk, unit, column, columns, worker);
-          spread(units, columns, kernels_.columns, chunk.units, unit, packed_b_);
-        }
-      });
+      return;
     }
-    if (gemm_.a.transposed) {
-      pool.parallel_for(chunk.units, grain_of(rows), [&](std::int64_t begin, std::int64_t end, int worker) {
-        for (std::int64_t unit = begin; unit < end; ++unit) {
-          const std::byte* units = unit_row(gemm_.a, chunk, unit, row, rows, worker);
-          spread<kGemmRows>(units, rows, chunk.units, unit, packed_a_);
-        }
-      });
-    }
-    const std::int64_t work = chunk.elements * columns;
-    const std::int64_t grain = round_up(grain_of(work), kGemmRows);
-    pool.parallel_for(rows, grain, [&](std::int64_t begin, std::int64_t end, int worker) {
+    for_rows(backend_.pool(), chunk.units, columns, [&](std::int64_t begin, std::int64_t end, int worker) {
+      for (std::int64_t unit = begin; unit < end; ++unit) {
+        spread(unit_row(gemm_.b, chunk, unit, column, columns, worker), columns, width, chunk.units, unit, packed_b_);
+      }
+    });
+  }
+
+  void pack_a(const Chunk& chunk, std::int64_t row, std::int64_t rows) {
+    for_rows(backend_.pool(), chunk.units, rows, [&](std::int64_t begin, std::int64_t end, int worker) {
+      for (std::int64_t unit = begin; unit < end; ++unit) {
+        spread<kGemmRows>(unit_row(gemm_.a, chunk, unit, row, rows, worker), rows, chunk.units, unit, packed_a_);
+      }
+    });
+  }
+
+  void multiply(const Chunk& chunk, std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) {
+    const std::int64_t grain = round_up(grain_of(chunk.elements * columns), kGemmRows);
+    backend_.pool().parallel_for(rows, grain, [&](std::int64_t begin, std::int64_t end, int worker) {
       for (std::int64_t first = begin; first < end; first += kRowsAtOnce) {
         multiply_rows(chunk, row, first, std::min(kRowsAtOnce, end - first), column, columns, worker);
       }
@@ -159,11 +172,12 @@ class Product {
     return worker_row(worker, 2);
   }
 
-  /// Writes `count` units of one step to panels [count / width][steps][width], the last one filled up with zeros.
+  /// Writes `count` units of one step to panels of `steps` steps and `width` columns, the last one filled up with
+  /// zeros.
   static void spread(const std::byte* units, std::int64_t count, std::int64_t width, std::int64_t steps,
                      std::int64_t step, std::byte* panels) {
     for (std::int64_t begin = 0; begin < count; begin += width) {
-      std::byte* to = panels + (begin * steps + step * width) * kUnit;
+      std::byte* to = panels + (begin / width * panel_units(steps, width) + step * width) * kUnit;
       const std::int64_t bytes = std::min(width, count - begin) * kUnit;
       std::memcpy(to, units + begin * kUnit, static_cast<std::size_t>(bytes));
       std::memset(to + bytes, 0, static_cast<std::size_t>(width * kUnit - bytes));
@@ -173,11 +187,16 @@ class Product {
   template <std::int64_t kWidth>
   static void spread(const std::byte* units, std::int64_t count, std::int64_t steps, std::int64_t step,
                      std::byte* panels) {
-    const std::int64_t whole = count / kWidth * kWidth;
-    for (std::int64_t begin = 0; begin < whole; begin += kWidth) {
-      std::memcpy(panels + (begin * steps + step * kWidth) * kUnit, units + begin * kUnit, kWidth * kUnit);
+    std::byte* to = panels + step * kWidth * kUnit;
+    std::int64_t begin = 0;
+    for (; begin + kWidth <= count; begin += kWidth) {
+      std::memcpy(to, units + begin * kUnit, kWidth * kUnit);
+      to += panel_units(steps, kWidth) * kUnit;
     }
-    spread(units + whole * kUnit, count - whole, kWidth, steps, step, panels + whole * steps * kUnit);
+    const std::int64_t bytes = (count - begin) * kUnit;
+    if (bytes == 0) return;
+    std::memcpy(to, units + begin * kUnit, static_cast<std::size_t>(bytes));
+    std::memset(to + bytes, 0, static_cast<std::size_t>(kWidth * kUnit - bytes));
   }
 
   /// Rows [row, row + count) of an operand that lies with the inner dimension innermost, as units, `stride` apart; the
@@ -198,13 +217,20 @@ class Product {
   void pack_transposed_b(const Chunk& chunk, std::int64_t column, std::int64_t count, std::byte* panels,
                          int worker) const {
     const std::int64_t width = kernels_.columns;
-    std::memset(panels, 0, static_cast<std::size_t>(round_up(count, width) * chunk.units * kUnit));
-    for (std::int64_t i = 0; i < count; ++i) {
-      std::byte* row = worker_rows(worker);
-      pack_rows(gemm_.b, chunk, column + i, 1, row, chunk.units, worker);
-      std::byte* to = panels + (i / width * chunk.units * width + i % width) * kUnit;
+    const std::int64_t stride = chunk.units + kPadUnits;
+    std::byte* rows = worker_rows(worker);
+    for (std::int64_t begin = 0; begin < count; begin += kColumnsAtOnce) {
+      const std::int64_t columns = std::min(kColumnsAtOnce, count - begin);
+      pack_rows(gemm_.b, chunk, column + begin, columns, rows, stride, worker);
+      // Columns beyond the matrix give results that nobody keeps.
+      std::memset(rows + columns * stride * kUnit, 0,
+                  static_cast<std::size_t>((kColumnsAtOnce - columns) * stride * kUnit));
+      std::byte* to = panels + (begin / width * panel_units(chunk.units, width) + begin % width) * kUnit;
       for (std::int64_t unit = 0; unit < chunk.units; ++unit) {
-        std::memcpy(to + unit * width * kUnit, row + unit * kUnit, kUnit);
+        for (std::int64_t i = 0; i < kColumnsAtOnce; ++i) {
+          std::memcpy(to + i * kUnit, rows + (i * stride + unit) * kUnit, kUnit);
+        }
+        to += width * kUnit;
       }
     }
   }
@@ -212,8 +238,8 @@ class Product {
   /// Rows [first, first + rows) of the rows from `origin` on of c, all columns of this turn, one chunk of the sum.
   void multiply_rows(const Chunk& chunk, std::int64_t origin, std::int64_t first, std::int64_t rows,
                      std::int64_t column, std::int64_t columns, int worker) {
-    GemmPanel panel{.a = packed_a_ + first * chunk.units * kUnit,
-                    .a_tile = kGemmRows * chunk.units,
+    GemmPanel panel{.a = packed_a_ + first / kGemmRows * panel_units(chunk.units, kGemmRows) * kUnit,
+                    .a_tile = panel_units(chunk.units, kGemmRows),
                     .a_row = 1,
                     .a_step = kGemmRows,
                     .b = nullptr,
@@ -225,7 +251,7 @@ class Product {
                     .alpha = gemm_.alpha,
                     .beta = 1};
     if (!gemm_.a.transposed) {
-      const std::int64_t stride = chunk.units + kRowPadUnits;
+      const std::int64_t stride = chunk.units + kPadUnits;
       pack_rows(gemm_.a, chunk, origin + first, rows, worker_rows(worker), stride, worker);
       panel.a = worker_rows(worker);
       panel.a_tile = kGemmRows * stride;
@@ -239,7 +265,7 @@ class Product {
       panel.steps = std::min(kBlockUnits, chunk.units - unit);
       panel.beta = chunk.begin == 0 && unit == 0 ? gemm_.beta : 1.0F;
       for (std::int64_t begin = 0; begin < columns; begin += width) {
-        panel.b = packed_b_ + (begin * chunk.units + unit * width) * kUnit;
+        panel.b = packed_b_ + (begin / width * panel_units(chunk.units, width) + unit * width) * kUnit;
         panel.columns = std::min(width, columns - begin);
         panel.c = gemm_.c + (origin + first) * gemm_.c_stride + column + begin;
         kernels_.panel(panel);
