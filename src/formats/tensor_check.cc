@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <set>
+#include <span>
 #include <string_view>
 #include <unordered_set>
 
@@ -234,7 +235,7 @@ Result<TensorCheck> check_tensors(const ModelConfig& config, const WeightSource&
     constexpr std::size_t kShown = 5;
     const std::size_t shown = std::min(extra.size(), kShown);
     result.warnings.push_back(fmt::format("{} tensors belong to no part of the model and are ignored: {}{}",
-                                          extra.size(), fmt::join(extra.begin(), extra.begin() + shown, ", "),
+                                          extra.size(), fmt::join(std::span(extra).first(shown), ", "),
                                           shown < extra.size() ? ", ..." : ""));
   }
   return result;
