@@ -22,6 +22,7 @@ void add_chat(CLI::App& app, Outcome& outcome);
 void add_inspect(CLI::App& app, Outcome& outcome);
 void add_init(CLI::App& app, Outcome& outcome);
 void add_train(CLI::App& app, Outcome& outcome);
+void add_finetune(CLI::App& app, Outcome& outcome);
 void add_export(CLI::App& app, Outcome& outcome);
 void add_perplexity(CLI::App& app, Outcome& outcome);
 void add_logits(CLI::App& app, Outcome& outcome);

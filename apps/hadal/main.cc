@@ -53,6 +53,7 @@ int run(int argc, char** argv) {
   add_parse(app, outcome);
   add_data(app, outcome);
   add_train(app, outcome);
+  add_finetune(app, outcome);
   add_export(app, outcome);
 
   const auto is_command = [&](const CLI::App* command) { return command->get_name() == argv[1]; };

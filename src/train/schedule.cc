@@ -15,7 +15,8 @@ double Schedule::learning_rate(std::int64_t step, std::int64_t tokens) const {
   if (decaying(tokens)) {
     const auto length = static_cast<double>(std::max<std::int64_t>(total_tokens - decay_begin(), 1));
     const double done = std::min(static_cast<double>(tokens - decay_begin()) / length, 1.0);
-    rate = final + (peak - final) * 0.5 * (1 + std::cos(std::numbers::pi * done));
+    const double left = linear_decay ? 1 - done : 0.5 * (1 + std::cos(std::numbers::pi * done));
+    rate = final + (peak - final) * left;
   }
   if (step < warmup_steps) rate *= static_cast<double>(step + 1) / static_cast<double>(warmup_steps);
   return rate;

@@ -4,14 +4,15 @@
 
 namespace hadal::train {
 
-/// Learning rate of a run: linear warm-up over steps, constant, then a cosine over the last share of the tokens. The
+/// Learning rate of a run: linear warm-up over steps, constant, then a fall over the last share of the tokens. The
 /// values before the decay do not depend on the length of the run, so a run can be prolonged until its decay begins.
 struct Schedule {
   double peak = 2e-3;
   double final = 2e-4;
   std::int64_t warmup_steps = 100;
   std::int64_t total_tokens = 0;
-  double decay_share = 0.3;  // of total_tokens, at the end
+  double decay_share = 0.3;   // of total_tokens, at the end
+  bool linear_decay = false;  // instead of half a cosine
 
   [[nodiscard]] std::int64_t decay_begin() const;  // tokens
   [[nodiscard]] bool decaying(std::int64_t tokens) const { return tokens >= decay_begin(); }

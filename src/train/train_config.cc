@@ -175,6 +175,7 @@ void read_schedule(Section section, Schedule& schedule) {
   section.number("final", schedule.final, 0, 10);
   section.integer("warmup_steps", schedule.warmup_steps, 0);
   section.number("decay_share", schedule.decay_share, 0, 1);
+  section.choice("decay", "cosine", "linear", schedule.linear_decay);
   section.refuse_the_rest();
 }
 

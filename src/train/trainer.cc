@@ -353,9 +353,14 @@ Result<bool> Trainer::evaluate() {
 
 Status Trainer::write_sample() {
   if (!setup_.sample) return {};
-  HADAL_ASSIGN(const std::string text, setup_.sample());
+  const Result<std::string> text = setup_.sample();
+  if (!text) {
+    // An untrained model may well write tokens that the tokenizer does not know.
+    log::warning("step {}: no sample: {}", state_.step, text.error().message);
+    return {};
+  }
   const fs::path path = setup_.folder / fmt::format("sample-{:09}.txt", state_.step);
-  return write_file_atomically(path, text);
+  return write_file_atomically(path, *text);
 }
 
 Status Trainer::save(bool best) {

@@ -76,6 +76,7 @@ class Trainer {
   [[nodiscard]] const RunState& state() const { return state_; }
   [[nodiscard]] const RunLog& log() const { return *log_; }
   [[nodiscard]] Parameters& parameters() { return *parameters_; }
+  [[nodiscard]] std::filesystem::path last_checkpoint() const { return folder_->file(saved_step_); }
 
  private:
   using Clock = std::chrono::steady_clock;

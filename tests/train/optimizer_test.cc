@@ -110,6 +110,14 @@ TEST(Schedule, WarmsUpHoldsAndDecays) {
   EXPECT_NEAR(schedule.learning_rate(8000, 2'000'000), 2e-4, 1e-18);
 }
 
+TEST(Schedule, FallsInAStraightLineWhenTold) {
+  const Schedule schedule{
+      .peak = 1e-3, .final = 0, .warmup_steps = 10, .total_tokens = 1000, .decay_share = 1, .linear_decay = true};
+  EXPECT_DOUBLE_EQ(schedule.learning_rate(4, 100), 0.45e-3);  // warm-up and fall at once
+  EXPECT_DOUBLE_EQ(schedule.learning_rate(20, 250), 0.75e-3);
+  EXPECT_DOUBLE_EQ(schedule.learning_rate(90, 1000), 0);
+}
+
 TEST(Schedule, CanBeProlongedBeforeItsDecay) {
   const Schedule first{.total_tokens = 1'000'000};
   Schedule longer = first;
