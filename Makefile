@@ -1,7 +1,6 @@
 # The commands of a person at the keyboard. CMake does the work; see CMakePresets.json for the builds.
 JOBS ?= $(shell nproc)
 HADAL := build/release/apps/hadal/hadal
-RANDOM_CHECKPOINT := build/random-checkpoint
 
 .DEFAULT_GOAL := build
 .PHONY: setup setup-dev configure build run test bench
@@ -20,12 +19,10 @@ build/release/build.ninja:
 build: setup build/release/build.ninja
 	cmake --build --preset release -j$(JOBS)
 
-# Answers a prompt. The checkpoint is a random one of a very small configuration without a tokenizer: token ids in and out.
+# Answers a prompt with nano, the small model that ships beside the program.
 run: build
-	@test -e $(RANDOM_CHECKPOINT)/config.json || \
-	  $(HADAL) init $(RANDOM_CHECKPOINT) --config tests/golden/tiny-base/checkpoint/config.json
-	@echo "The checkpoint in $(RANDOM_CHECKPOINT) is random: the text below shows that the program runs, no more."
-	$(HADAL) run $(RANDOM_CHECKPOINT) --max-tokens 32 "1 2 3"
+	$(HADAL) run nano "Hello, who are you?"
+	@echo "Talk with it: $(HADAL) chat"
 
 # All tests but those of the label slow.
 test: build

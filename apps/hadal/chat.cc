@@ -15,6 +15,7 @@
 #include "line_reader.h"
 #include "load_model.h"
 #include "progress.h"
+#include "shipped_model.h"
 #include "standard_streams.h"
 
 namespace hadal::apps {
@@ -167,8 +168,9 @@ class Chat {
 };
 
 Status run(const Options& options) {
-  HADAL_ASSIGN(engine::GenerationOptions generation, generation_options(options.generation));
   HADAL_ASSIGN(LoadedModel loaded, load_model(options.model));
+  HADAL_ASSIGN(engine::GenerationOptions generation,
+               generation_options(options.generation, loaded.checkpoint->directory()));
   if (!loaded.tokenizer) {
     return fail(ErrorCode::kUnsupported,
                 fmt::format("{}: has no tokenizer, which a chat needs; name one by --tokenizer, or give token ids to "
@@ -189,7 +191,7 @@ Status run(const Options& options) {
                                    .max_logits_rows = most_drafts + 1,
                                    .max_tokens = context,
                                    .max_drafts = drafts ? options.generation.max_drafts : 0}));
-  const engine::ChatStyle style{.revision = text::detect_chat_revision(options.model.checkpoint),
+  const engine::ChatStyle style{.revision = text::detect_chat_revision(loaded.checkpoint->directory()),
                                 .thinking = options.think || !options.effort.empty(),
                                 .effort = options.effort,
                                 .system = options.system};
@@ -203,13 +205,17 @@ Status run(const Options& options) {
 void add_chat(CLI::App& app, Outcome& outcome) {
   const auto options = std::make_shared<Options>();
   options->generation.options.max_tokens = 4096;
-  options->generation.options.sampling.temperature = 1;  // as the official generation_config.json says
   CLI::App* const command = app.add_subcommand("chat", "Talk with the model; /help lists the commands inside");
+  options->model.checkpoint = kShippedModel;
   add_model_flags(*command, options->model);
+  command->get_option("CHECKPOINT")->required(false)->capture_default_str();
   command->add_option("--system", options->system, "System message");
   command->add_flag("--think", options->think, "Let the model reason before it answers");
   command->add_option("--effort", options->effort, "Reasoning effort: low, high, max; implies --think");
   add_generation_flags(*command, options->generation);
+  for (const char* flag : {"--temperature", "--top-p", "--top-k"}) {
+    command->get_option(flag)->default_str("as the checkpoint recommends");
+  }
   command->add_flag("--quiet", options->quiet, "Do not print speeds");
   command->callback([options, &outcome] { outcome.status = run(*options); });
 }

@@ -20,11 +20,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// tokenizer.json and tokenizer_config.json of a folder, or of the folder of a file; those that are there.
+/// tokenizer.json, tokenizer_config.json and generation_config.json of a folder, or of the folder of a file; those that
+/// are there.
 Status add_tokenizer(const fs::path& place, quant::ExportRequest& request) {
   constexpr std::int64_t kLargest = std::int64_t{256} << 20;
   const fs::path folder = fs::is_directory(place) ? place : place.parent_path();
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json"}) {
     if (!fs::exists(folder / name)) continue;
     HADAL_ASSIGN(std::string text, read_file(folder / name, kLargest));
     request.files.emplace_back(name, std::move(text));

@@ -5,17 +5,21 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "formats/generation_config.h"
 #include "model/state_layout.h"
 
 namespace hadal::apps {
 
 void add_generation_flags(CLI::App& command, GenerationFlags& flags) {
   engine::SamplingOptions& sampling = flags.options.sampling;
-  command.add_option("--temperature", sampling.temperature, "0 takes the best token; above it tokens are drawn")
-      ->capture_default_str();
-  command.add_option("--top-p", sampling.top_p, "Draw among the fewest tokens with this share of the probability")
-      ->capture_default_str();
-  command.add_option("--top-k", sampling.top_k, "Draw among this many best tokens; 0: all")->capture_default_str();
+  flags.temperature =
+      command.add_option("--temperature", sampling.temperature, "0 takes the best token; above it tokens are drawn")
+          ->capture_default_str();
+  flags.top_p =
+      command.add_option("--top-p", sampling.top_p, "Draw among the fewest tokens with this share of the probability")
+          ->capture_default_str();
+  flags.top_k =
+      command.add_option("--top-k", sampling.top_k, "Draw among this many best tokens; 0: all")->capture_default_str();
   command.add_option("--min-p", sampling.min_p, "Draw among tokens with this share of the best one's probability")
       ->capture_default_str();
   command.add_option("--repetition-penalty", sampling.repetition_penalty, "Divides logits of tokens already there")
@@ -46,6 +50,17 @@ Result<engine::GenerationOptions> generation_options(const GenerationFlags& flag
   HADAL_ASSIGN(options.drafts, engine::draft_mode(flags.drafts));
   HADAL_TRY(engine::check(options.sampling));
   return options;
+}
+
+Result<engine::GenerationOptions> generation_options(const GenerationFlags& flags,
+                                                     const std::filesystem::path& checkpoint) {
+  HADAL_ASSIGN(const formats::GenerationConfig advice, formats::read_generation_config(checkpoint));
+  GenerationFlags chosen = flags;
+  engine::SamplingOptions& sampling = chosen.options.sampling;
+  if (flags.temperature->count() == 0) sampling.temperature = advice.temperature.value_or(1);
+  if (flags.top_p->count() == 0) sampling.top_p = advice.top_p.value_or(sampling.top_p);
+  if (flags.top_k->count() == 0) sampling.top_k = advice.top_k.value_or(sampling.top_k);
+  return generation_options(chosen);
 }
 
 std::string summary(const engine::GenerationStatistics& statistics) {

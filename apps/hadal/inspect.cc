@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "plan/inspection.h"
+#include "shipped_model.h"
 #include "standard_streams.h"
 
 namespace hadal::apps {
@@ -23,10 +24,10 @@ std::int64_t installed_memory() { return std::int64_t{::sysconf(_SC_PHYS_PAGES)}
 Status inspect(const Options& options) {
   const std::int64_t memory =
       options.memory_gib > 0 ? static_cast<std::int64_t>(options.memory_gib * 0x1p30) : installed_memory();
+  HADAL_ASSIGN(const std::string path, find_model(options.path));
   HADAL_ASSIGN(
       const plan::Inspection inspection,
-      plan::inspect(
-          {.path = options.path, .context = options.context, .memory_bytes = memory, .numerics = options.numerics}));
+      plan::inspect({.path = path, .context = options.context, .memory_bytes = memory, .numerics = options.numerics}));
   return write_standard_output(options.json ? plan::report_json(inspection) : plan::report_text(inspection));
 }
 
@@ -35,7 +36,7 @@ Status inspect(const Options& options) {
 void add_inspect(CLI::App& app, Outcome& outcome) {
   const auto options = std::make_shared<Options>();
   CLI::App* const command = app.add_subcommand("inspect", "What a checkpoint is, what it holds, and what it needs");
-  command->add_option("PATH", options->path, "A checkpoint directory, or a config.json alone")->required();
+  command->add_option("PATH", options->path, "A checkpoint directory, nano, or a config.json alone")->required();
   command->add_option("--context", options->context, "Tokens of a sequence (default: the model's context length)")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
   command->add_option("--memory", options->memory_gib, "GiB of the machine in question (default: this machine's)")

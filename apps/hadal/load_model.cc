@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "model/numerics.h"
+#include "shipped_model.h"
 
 namespace hadal::apps {
 namespace {
@@ -37,7 +38,8 @@ void warn(const std::vector<std::string>& warnings) {
 }
 
 Status load_tokenizer(const ModelFlags& flags, LoadedModel& loaded) {
-  auto tokenizer = text::Tokenizer::load(flags.tokenizer.empty() ? flags.checkpoint : flags.tokenizer);
+  auto tokenizer =
+      text::Tokenizer::load(flags.tokenizer.empty() ? loaded.checkpoint->directory().string() : flags.tokenizer);
   if (tokenizer) {
     loaded.tokenizer.emplace(std::move(*tokenizer));
     return {};
@@ -49,7 +51,12 @@ Status load_tokenizer(const ModelFlags& flags, LoadedModel& loaded) {
 }  // namespace
 
 void add_model_flags(CLI::App& command, ModelFlags& flags) {
-  command.add_option("CHECKPOINT", flags.checkpoint, "Directory of a V4 checkpoint in the official layout")->required();
+  command
+      .add_option(
+          "CHECKPOINT", flags.checkpoint,
+          fmt::format("Directory of a V4 checkpoint in the official layout, or {}: the model that ships with Hadal",
+                      kShippedModel))
+      ->required();
   command.add_option("--tokenizer", flags.tokenizer, "tokenizer.json to use instead of the checkpoint's own");
   command.add_option("--backend", flags.backend,
                      fmt::format("What computes: {} (default {})", fmt::join(backends::backend_names(), ", "),
@@ -95,7 +102,8 @@ Result<LoadedModel> load_model(const ModelFlags& flags) {
   HADAL_ASSIGN(const model::NumericsProfile profile,
                model::numerics_profile(flags.numerics.empty() ? backends::default_numerics(*loaded.backend)
                                                               : std::string_view(flags.numerics)));
-  HADAL_ASSIGN(loaded.checkpoint, formats::Checkpoint::open(flags.checkpoint));
+  HADAL_ASSIGN(const std::string directory, find_model(flags.checkpoint));
+  HADAL_ASSIGN(loaded.checkpoint, formats::Checkpoint::open(directory));
   warn(loaded.checkpoint->warnings());
   HADAL_ASSIGN(loaded.model,
                model::Model::load(*loaded.backend, *loaded.checkpoint, loaded.checkpoint->config(), profile));

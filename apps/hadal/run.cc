@@ -163,7 +163,7 @@ Result<Answered> answer_chat(LoadedModel& loaded, const Options& options, const 
     size += static_cast<std::int64_t>(encoded.size());
   }
   HADAL_TRY(prepare(loaded, options, size));
-  const engine::ChatStyle style{.revision = text::detect_chat_revision(options.model.checkpoint),
+  const engine::ChatStyle style{.revision = text::detect_chat_revision(loaded.checkpoint->directory()),
                                 .thinking = options.think || !options.effort.empty(),
                                 .effort = options.effort,
                                 .system = options.system};

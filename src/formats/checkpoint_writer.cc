@@ -126,11 +126,12 @@ Status CheckpointWriter::add_file(std::string_view name, std::string_view conten
 }
 
 Status CheckpointWriter::publish() {
-  const std::string generation = fmt::format(
-      "{{\n  \"_from_model_config\": true,\n  \"bos_token_id\": {},\n  \"eos_token_id\": {},\n"
-      "  \"do_sample\": true,\n  \"temperature\": 1.0,\n  \"top_p\": 1.0\n}}\n",
-      config_.bos_token_id, config_.eos_token_id);
-  HADAL_TRY(add_file("generation_config.json", generation));
+  if (!std::filesystem::exists(draft_ / "generation_config.json")) {
+    HADAL_TRY(add_file("generation_config.json",
+                       fmt::format("{{\n  \"_from_model_config\": true,\n  \"bos_token_id\": {},\n  \"eos_token_id\": "
+                                   "{},\n  \"do_sample\": true,\n  \"temperature\": 1.0,\n  \"top_p\": 1.0\n}}\n",
+                                   config_.bos_token_id, config_.eos_token_id)));
+  }
   HADAL_TRY(add_file("model.safetensors.index.json", index_json(table_)));
   HADAL_TRY(add_file("config.json", model_config_json(config_, options_.quantized)));
   std::error_code error;

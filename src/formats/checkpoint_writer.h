@@ -12,9 +12,9 @@
 
 namespace hadal::formats {
 
-/// A checkpoint directory that is being written: config.json, generation_config.json, the shards of the official
-/// placement with their index. Everything grows in a directory `<name>.<pid>.partial` beside the wanted one and is
-/// renamed by publish(); without that nothing is left.
+/// A checkpoint directory that is being written: config.json, generation_config.json (unless it was added), the shards
+/// of the official placement with their index. Everything grows in a directory `<name>.<pid>.partial` beside the wanted
+/// one and is renamed by publish(); without that nothing is left.
 class CheckpointWriter {
  public:
   struct Options {
