@@ -132,7 +132,7 @@ class Chat {
   Status think(const std::string& level) {
     engine::ChatStyle style = session_.style();
     if (level.empty()) {
-      const std::string_view effort = style.effort.empty() ? "the default effort" : style.effort;
+      const std::string effort = style.effort.empty() ? "the default effort" : style.effort;
       return write_standard_output(style.thinking ? fmt::format("on, {}\n", effort) : "off\n");
     }
     if (level != "off" && level != "on" && level != "low" && level != "high" && level != "max") {

@@ -39,7 +39,7 @@ TEST(Nano, GivesOneAnswer) {
   }
   const auto answer = [&](const std::vector<std::string>& flags) {
     std::vector<std::string> arguments = {"run", "nano",          prompt, "--raw",  "--json", "--max-tokens",
-                                          "40",  "--temperature", "0.8",  "--seed", "3"};
+                                          "40",  "--temperature", "0.8",  "--seed", "3",      "--ignore-eos"};
     arguments.insert(arguments.end(), flags.begin(), flags.end());
     const Finished run = run_hadal(arguments);
     EXPECT_EQ(run.exit_code, 0) << run.err;
