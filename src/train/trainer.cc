@@ -182,7 +182,7 @@ Objective Trainer::objective() const {
           .attend_all_entries = stage().dense_attention};
 }
 
-Result<Trainer::End> Trainer::run(std::stop_token stop) {
+Result<Trainer::End> Trainer::run(const std::stop_token& stop) {
   const Clock::time_point begin = Clock::now();
   const std::int64_t first_step = state_.step;
   End end = End::kFinished;

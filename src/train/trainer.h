@@ -71,7 +71,7 @@ class Trainer {
   /// Trains until the tokens are used up, a limit is reached or a stop is asked for; saves in any case. Errors:
   /// kResourceExhausted (full disk: earlier checkpoints stay), kInternal (the loss spikes again and again), those of
   /// data and backend.
-  [[nodiscard]] Result<End> run(std::stop_token stop);
+  [[nodiscard]] Result<End> run(const std::stop_token& stop);
 
   [[nodiscard]] const RunState& state() const { return state_; }
   [[nodiscard]] const RunLog& log() const { return *log_; }

@@ -32,6 +32,7 @@ class Running {
     std::vector<std::string> words = {HADAL_PROGRAM};
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<char*> argv;
+    argv.reserve(words.size() + 1);
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
     const int spawned = ::posix_spawn(&child_, HADAL_PROGRAM, &actions, nullptr, argv.data(), environ);

@@ -38,6 +38,7 @@ inline Finished run_hadal(const std::vector<std::string>& arguments, std::string
   std::vector<std::string> words = {HADAL_PROGRAM};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   pid_t child = 0;

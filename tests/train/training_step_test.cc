@@ -64,7 +64,7 @@ class Rig {
     model_ = std::move(*model);
     gradients_ = *model::ModelWeights::load(parameters_->gradients(), config, model_->drafter(), *backend_);
     std::uint32_t state = 9;
-    for (const std::size_t length : {150, 5, 61}) {
+    for (const std::size_t length : {std::size_t{150}, std::size_t{5}, std::size_t{61}}) {
       auto& ids = tokens_.emplace_back();
       for (std::size_t t = 0; t < length; ++t) {
         state = state * 1664525 + 1013904223;

@@ -42,6 +42,7 @@ inline void write_set(const std::filesystem::path& folder, const std::vector<Tok
 
 inline void write_texts(const std::filesystem::path& folder, const std::vector<std::int64_t>& lengths) {
   std::vector<TokenDocument> documents;
+  documents.reserve(lengths.size());
   for (std::size_t i = 0; i < lengths.size(); ++i) {
     documents.push_back(numbered_document(static_cast<std::int64_t>(i), lengths[i]));
   }
