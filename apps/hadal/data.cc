@@ -5,15 +5,12 @@
 #include <charconv>
 #include <chrono>
 #include <memory>
-#include <optional>
-#include <stop_token>
 #include <string>
 #include <vector>
 
 #include "base/units.h"
 #include "command.h"
-#include "interrupt.h"
-#include "progress.h"
+#include "prepare_run.h"
 #include "standard_streams.h"
 #include "train/data/prepare.h"
 
@@ -125,24 +122,10 @@ std::string summary(const Options& options, const train::PrepareReport& report, 
 
 Status prepare(Options& options) {
   HADAL_TRY(read_flags(options));
-  Interrupt interrupt;
-  const std::stop_token stop = interrupt.begin();
-  std::optional<ProgressBar> bar;
-  std::string_view shown;
-  options.prepare.progress = [&](std::string_view stage, std::int64_t done, std::int64_t total) {
-    if (stage != shown) {
-      bar.emplace(stage, stage == "training" ? "merges" : "bytes");
-      shown = stage;
-    }
-    bar->update(done, total);
-    return !stop.stop_requested();
-  };
   const auto begin = std::chrono::steady_clock::now();
-  auto report = train::prepare_data(options.prepare);
-  bar.reset();
-  if (!report) return tl::unexpected(std::move(report).error());
+  HADAL_ASSIGN(const train::PrepareReport report, run_preparation(options.prepare));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  return write_standard_output(options.json ? train::to_json(*report) + "\n" : summary(options, *report, seconds));
+  return write_standard_output(options.json ? train::to_json(report) + "\n" : summary(options, report, seconds));
 }
 
 void add_prepare(CLI::App& data, Outcome& outcome) {

@@ -18,7 +18,7 @@ Status run(const ExportOptions& options) {
 void add_export(CLI::App& app, Outcome& outcome) {
   const auto options = std::make_shared<ExportOptions>();
   CLI::App* const command = app.add_subcommand("export", "Write a trained model as a checkpoint directory");
-  command->add_option("CHECKPOINT", options->checkpoint, "A .ckpt file of hadal train, or a checkpoint directory")
+  command->add_option("CHECKPOINT", options->checkpoint, "A .ckpt file of hadal train, a checkpoint directory, or nano")
       ->required();
   command->add_option("--out", options->out, "Directory to make; it must not exist or be empty")->required();
   command->add_option("--format", options->format, "fp8+fp4: the official layout; bf16: all matrices BF16")

@@ -12,6 +12,7 @@
 #include "interrupt.h"
 #include "progress.h"
 #include "quant/export.h"
+#include "shipped_model.h"
 #include "train/checkpoint_file.h"
 #include "train/run_state.h"
 
@@ -66,12 +67,13 @@ Result<std::string> export_checkpoint(const ExportOptions& options) {
   if (!options.tokenizer.empty()) HADAL_TRY(add_tokenizer(options.tokenizer, request));
 
   std::vector<quant::TensorError> errors;
-  if (fs::is_directory(options.checkpoint)) {
-    HADAL_ASSIGN(const auto checkpoint, formats::Checkpoint::open(options.checkpoint));
-    if (options.tokenizer.empty()) HADAL_TRY(add_tokenizer(options.checkpoint, request));
+  HADAL_ASSIGN(const std::string place, find_model(options.checkpoint));
+  if (fs::is_directory(place)) {
+    HADAL_ASSIGN(const auto checkpoint, formats::Checkpoint::open(place));
+    if (options.tokenizer.empty()) HADAL_TRY(add_tokenizer(place, request));
     HADAL_ASSIGN(errors, quant::export_model(*checkpoint, checkpoint->config(), request));
   } else {
-    HADAL_ASSIGN(const train::CheckpointFile file, train::CheckpointFile::open(options.checkpoint));
+    HADAL_ASSIGN(const train::CheckpointFile file, train::CheckpointFile::open(place));
     HADAL_ASSIGN(const train::RunState state, train::parse_run_state(file.state_json(), options.checkpoint));
     HADAL_ASSIGN(const formats::ModelConfig config,
                  formats::parse_model_config(state.model_config, options.checkpoint));

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,8 +12,8 @@
 #include "base/units.h"
 #include "command.h"
 #include "export_checkpoint.h"
-#include "interrupt.h"
-#include "progress.h"
+#include "prepare_run.h"
+#include "shipped_model.h"
 #include "standard_streams.h"
 #include "train/data/prepare.h"
 #include "train/finetune.h"
@@ -52,22 +51,10 @@ Inputs sort_inputs(const std::vector<std::string>& inputs) {
 /// Turns the raw inputs into prepared sets below `folder`, with the model's tokenizer.
 Status prepare(const Options& options, const std::vector<fs::path>& raw, const fs::path& folder,
                train::FinetuneOptions& tuning) {
-  Interrupt interrupt;
-  const std::stop_token stop = interrupt.begin();
-  std::optional<ProgressBar> bar;
-  std::string_view shown;
-  train::PrepareOptions request{.inputs = raw, .out = folder, .tokenizer = options.model};
+  train::PrepareOptions request{.inputs = raw, .out = folder, .tokenizer = tuning.model};
   request.valid_share = options.valid / 100;
-  request.progress = [&](std::string_view stage, std::int64_t done, std::int64_t total) {
-    if (stage != shown) bar.emplace(stage, "bytes");
-    shown = stage;
-    bar->update(done, total);
-    return !stop.stop_requested();
-  };
-  const auto report = train::prepare_data(request);
-  bar.reset();
-  if (!report) return tl::unexpected<Error>(report.error());
-  for (const train::PreparedSet& set : report->sets) {
+  HADAL_ASSIGN(const train::PrepareReport report, run_preparation(std::move(request)));
+  for (const train::PreparedSet& set : report.sets) {
     if (set.split == train::Split::kTrain) tuning.sets.push_back(folder / set.folder);
     if (set.split == train::Split::kValid) tuning.validation.push_back(folder / set.folder);
     const auto longer =
@@ -88,6 +75,16 @@ Status check_out(const fs::path& out) {
               fmt::format("{}: exists and is not empty; name another directory for the tuned model", out.string()));
 }
 
+Status write_config(const Options& options, const fs::path& data, const fs::path& config) {
+  train::FinetuneOptions tuning = options.tuning;
+  tuning.model = options.model;
+  Inputs inputs = sort_inputs(options.inputs);
+  tuning.sets = std::move(inputs.prepared);
+  if (!inputs.raw.empty()) HADAL_TRY(prepare(options, inputs.raw, data, tuning));
+  HADAL_ASSIGN(const std::string text, train::finetune_config(tuning));
+  return write_file_atomically(config, text);
+}
+
 /// Writes the configuration of a new run, with its data.
 Status begin(const Options& options, const fs::path& folder, const fs::path& config) {
   const fs::path data = folder / "finetune-data";
@@ -105,19 +102,19 @@ Status begin(const Options& options, const fs::path& folder, const fs::path& con
   if (error) {
     return fail(ErrorCode::kUnavailable, fmt::format("{}: cannot be made: {}", folder.string(), error.message()));
   }
-  train::FinetuneOptions tuning = options.tuning;
-  tuning.model = options.model;
-  Inputs inputs = sort_inputs(options.inputs);
-  tuning.sets = std::move(inputs.prepared);
-  if (!inputs.raw.empty()) HADAL_TRY(prepare(options, inputs.raw, data, tuning));
-  HADAL_ASSIGN(const std::string text, train::finetune_config(tuning));
-  return write_file_atomically(config, text);
+  // What is wrong with the inputs shows when they are read: then nothing stays that would stop the next attempt.
+  const Status written = write_config(options, data, config);
+  if (!written) fs::remove_all(data, error);
+  return written;
 }
 
 Status run(Options& options) {
   HADAL_TRY(check_out(options.out));
+  HADAL_ASSIGN(options.model, find_model(options.model));
   if (options.tuning.name.empty()) {
-    options.tuning.name = fs::absolute(options.out).lexically_normal().filename().string();
+    fs::path out = fs::absolute(options.out).lexically_normal();
+    if (!out.has_filename()) out = out.parent_path();  // "my-assistant/"
+    options.tuning.name = out.filename().string();
   }
   HADAL_ASSIGN(const fs::path folder, run_folder(options.training, options.tuning.name));
   const fs::path config = folder / "finetune.toml";
@@ -139,7 +136,7 @@ void add_finetune(CLI::App& app, Outcome& outcome) {
   const auto options = std::make_shared<Options>();
   train::FinetuneOptions& tuning = options->tuning;
   CLI::App* const command = app.add_subcommand("finetune", "Tune a model on conversations (all weights)");
-  command->add_option("MODEL", options->model, "Checkpoint directory with a tokenizer")->required();
+  command->add_option("MODEL", options->model, "Checkpoint directory with a tokenizer, or nano")->required();
   command->add_option("INPUT", options->inputs,
                       "Conversations (JSONL, 'messages' a line; loss on the assistant's turns) and plain texts (JSONL "
                       "with 'text', .txt, .md) that keep the model from forgetting; or folders that hadal data prepare "

@@ -201,6 +201,12 @@ TEST_F(Train, EndsInATunedModelThatAnswers) {
       {"finetune", path("base"), path("texts"), "--out", path("other"), "--checkpoints", path("other-run"), "--quiet"});
   EXPECT_EQ(plain.exit_code, 2);
   EXPECT_THAT(plain.err, HasSubstr("none of the inputs holds conversations"));
+  // Nothing is left of that attempt, so the same command with conversations works.
+  const Finished better = run_hadal({"finetune", path("base"), path("chats.jsonl"), "--out", path("other") + "/",
+                                     "--checkpoints", path("other-run"), "--max-steps", "1", "--sequence", "64",
+                                     "--batch", "64", "--micro-batch", "64", "--quiet"});
+  EXPECT_EQ(better.exit_code, 0) << better.err;
+  EXPECT_THAT(better.out, HasSubstr("stopped after --max-steps at step 1"));
 }
 
 }  // namespace
