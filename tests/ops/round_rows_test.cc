@@ -84,7 +84,7 @@ TEST(RoundRowsReference, GoldenValuesOfEveryCode) {
 TEST_P(RoundRowsTest, ChannelsBehindTheBlocksAreOnlyConverted) {
   testing::RandomValues random(11);
   for (const DType type : real_types()) {
-    const std::vector<double> input = random.normal(3 * 80, type);
+    const std::vector<double> input = random.normal(std::int64_t{3} * 80, type);
     const TensorView out = runner_.empty(DType::kBf16, {3, 80});
     runner_.run(
         round_rows,
@@ -102,7 +102,7 @@ TEST_P(RoundRowsTest, WorksInPlaceAndTwiceIsOnce) {
   testing::RandomValues random(12);
   for (const Format& format : kFormats) {
     for (const DType type : real_types()) {
-      const TensorView x = runner_.tensor(type, {5, 256}, random.normal(5 * 256, type, 30));
+      const TensorView x = runner_.tensor(type, {5, 256}, random.normal(std::int64_t{5} * 256, type, 30));
       const RoundRows::Args args{.input = x, .out = x, .rounding = format.rounding, .channels = 256};
       runner_.run(round_rows, args);
       const std::vector<double> once = runner_.values(x);

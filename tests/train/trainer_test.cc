@@ -24,9 +24,7 @@ namespace hadal::train {
 namespace {
 
 namespace fs = std::filesystem;
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::UnorderedElementsAre;
 using testing_support::read_text;
 using testing_support::TempDirectory;
 using testing_support::write_text;
@@ -50,7 +48,7 @@ void write_set(const fs::path& folder, std::uint32_t seed, std::string_view toke
       tokens.tokens.push_back(static_cast<std::int32_t>(3 + philox({document, 1, i, 0}, {seed, 0})[0] % 61));
     }
     tokens.tokens.push_back(1);
-    tokens.bytes = 4 * length;
+    tokens.bytes = std::int64_t{4} * length;
     ASSERT_TRUE(writer->add(tokens, "s"));
   }
   ASSERT_TRUE(writer->finish());

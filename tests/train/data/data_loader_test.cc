@@ -20,7 +20,7 @@ using testing_support::TempDirectory;
 
 TEST(Permutation, VisitsEachPlaceOnce) {
   for (const std::int64_t count : {1, 2, 3, 4, 5, 16, 17, 255, 256, 257, 1000}) {
-    for (const std::uint64_t key : {1, 2}) {
+    for (const std::uint64_t key : {std::uint64_t{1}, std::uint64_t{2}}) {
       const Permutation permutation(key, count);
       std::set<std::int64_t> seen;
       for (std::int64_t place = 0; place < count; ++place) {
@@ -44,8 +44,8 @@ TEST(Permutation, DependsOnTheKeyAndLooksRandom) {
     same += first(place) == second(place) ? 1 : 0;
     if (place > 0) ascents += first(place) > first(place - 1) ? 1 : 0;
   }
-  EXPECT_LT(same, 10);                         // one is expected
-  EXPECT_NEAR(ascents, kCount / 2, 5 * 18.3);  // five standard deviations, sqrt(n / 12)
+  EXPECT_LT(same, 10);                           // one is expected
+  EXPECT_NEAR(ascents, kCount / 2.0, 5 * 18.3);  // five standard deviations, sqrt(n / 12)
 }
 
 void expect_equal(const Row& a, const Row& b) {
@@ -109,6 +109,7 @@ class Mixture : public testing::Test {
  protected:
   void SetUp() override {
     std::vector<std::int64_t> lengths;
+    lengths.reserve(40);
     for (std::int64_t i = 0; i < 40; ++i) lengths.push_back(200 + i * 37 % 900);
     write_texts(folder_ / "books", lengths);
     lengths.clear();
