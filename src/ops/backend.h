@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/trace.h"
 #include "ops/weight.h"
 #include "tensor/buffer.h"
 #include "tensor/tensor.h"
@@ -175,10 +176,11 @@ class Backend {
   [[nodiscard]] virtual Result<Weight> prepare(const Weight& host) = 0;
 };
 
-/// Enqueues `args` on the stream's backend, or notes in the stream's plan what that would need. Called by the free
-/// functions after their checks. Errors: kUnimplemented, kInternal (scratch too small: the plan was made for less).
+/// Enqueues `args`, an operator on `rows` rows, on the stream's backend, or notes in the stream's plan what that would
+/// need. Called by the free functions after their checks. Errors: kUnimplemented, kInternal (scratch too small: the
+/// plan was made for less).
 template <class Op>
-[[nodiscard]] Status dispatch(Stream& stream, const typename Op::Args& args, auto&& describe) {
+[[nodiscard]] Status dispatch(Stream& stream, const typename Op::Args& args, std::int64_t rows, auto&& describe) {
   const Backend& backend = stream.backend();
   const OpEntry<Op>* entry = backend.ops().template find<Op>(args);
   if (StepPlan* plan = stream.plan(); plan != nullptr) {
@@ -202,6 +204,7 @@ template <class Op>
     return fail(ErrorCode::kInternal,
                 "operator " + std::string(Op::name) + " needs more scratch memory than was planned, for " + describe());
   }
+  const trace::Span span(Op::name, "rows", rows);
   entry->enqueue(stream, args);
   return {};
 }
