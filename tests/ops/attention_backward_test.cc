@@ -17,6 +17,7 @@ using testing::OpRunner;
 using testing::StepCase;
 
 HADAL_BACKEND_SUITE(AttentionBackwardTest);
+HADAL_REFERENCE_SUITE(AttentionBackwardReferenceTest);
 
 /// One training step of attention: all inputs as flat rows.
 struct Problem {
@@ -177,8 +178,7 @@ const std::vector<std::pair<std::int64_t, std::int64_t>> kRatiosAndTopk = {{0, 0
 const std::vector<std::int64_t> kLengths = {1, 3, 4, 127, 128, 129, 300};
 const std::vector<std::int64_t> kFewLengths = {5, 300};
 
-TEST_P(AttentionBackwardTest, CentralDifferences) {
-  if (!GetParam().f64) GTEST_SKIP() << "computes in f32 only";
+TEST_P(AttentionBackwardReferenceTest, CentralDifferences) {
   for (const auto& [ratio, topk] : kRatiosAndTopk) {
     const Problem problem = make_problem(DType::kF64, kLengths, {2, 6, 20}, ratio, topk);
     const Gradients gradients = backward(*backend_, DType::kF64, problem);

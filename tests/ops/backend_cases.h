@@ -46,7 +46,7 @@ class BackendTest : public ::testing::TestWithParam<BackendCase> {
   INSTANTIATE_TEST_SUITE_P(Backends, suite, ::testing::ValuesIn(::hadal::testing::backends_under_test()), \
                            [](const auto& backend_case) { return backend_case.param.name; })
 
-/// The same on the reference alone: for an operator that no other backend has yet.
+/// The same on the reference alone: for tests in f64, in which no other backend computes.
 #define HADAL_REFERENCE_SUITE(suite)                                                                             \
   class suite : public ::hadal::testing::BackendTest {};                                                         \
   INSTANTIATE_TEST_SUITE_P(Reference, suite, ::testing::Values(::hadal::testing::backends_under_test().front()), \

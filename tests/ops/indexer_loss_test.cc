@@ -18,6 +18,7 @@ using testing::OpRunner;
 using testing::StepCase;
 
 HADAL_BACKEND_SUITE(IndexerLossTest);
+HADAL_REFERENCE_SUITE(IndexerLossReferenceTest);
 
 constexpr std::int64_t kRatio = 4;
 constexpr double kAttentionScale = 0.35;
@@ -211,8 +212,7 @@ TEST_P(IndexerLossTest, LossesAndSharesOfTheDefinition) {
   }
 }
 
-TEST_P(IndexerLossTest, CentralDifferences) {
-  if (!GetParam().f64) GTEST_SKIP() << "computes in f32 only";
+TEST_P(IndexerLossReferenceTest, CentralDifferences) {
   for (const std::int64_t topk : {0, 7}) {
     const Problem problem = make_problem(DType::kF64, kLengths, 2, 6, topk);
     const Outcome outcome = run(*backend_, DType::kF64, problem);
