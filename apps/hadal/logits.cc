@@ -15,12 +15,14 @@
 #include "formats/safetensors_writer.h"
 #include "load_model.h"
 #include "prompt_ids.h"
+#include "trace_file.h"
 
 namespace hadal::apps {
 namespace {
 
 struct Options {
   ModelFlags model;
+  std::string trace;
   std::string tokens;
   std::string out;
   std::int64_t batch = 1;
@@ -106,7 +108,8 @@ void add_logits(CLI::App& app, Outcome& outcome) {
   command->add_flag("--draft", options->draft, "Also what the drafter computes at the positions");
   command->add_option("--positions", options->positions, "Positions whose logits are written (default: all)")
       ->delimiter(',');
-  command->callback([options, &outcome] { outcome.status = logits(*options); });
+  add_trace_flag(*command, options->trace);
+  command->callback([options, &outcome] { outcome.status = traced(options->trace, [&] { return logits(*options); }); });
 }
 
 }  // namespace hadal::apps

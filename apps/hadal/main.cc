@@ -45,6 +45,7 @@ int run(int argc, char** argv) {
   add_inspect(app, outcome);
   add_init(app, outcome);
   add_perplexity(app, outcome);
+  add_eval(app, outcome);
   add_logits(app, outcome);
   add_verify(app, outcome);
   add_tokenize(app, outcome);

@@ -17,6 +17,7 @@
 #include "progress.h"
 #include "prompt_ids.h"
 #include "standard_streams.h"
+#include "trace_file.h"
 
 namespace hadal::apps {
 namespace {
@@ -25,6 +26,7 @@ using nlohmann::ordered_json;
 
 struct Options {
   ModelFlags model;
+  std::string trace;
   GenerationFlags generation;
   std::string prompt;
   bool has_prompt = false;
@@ -223,10 +225,11 @@ void add_run(CLI::App& app, Outcome& outcome) {
   command->add_option("--logprobs", options->generation.options.sampling.logprobs,
                       "Also tell the log probability of each token and of this many best ones");
   command->add_flag("--json", options->json, "Print one JSON object at the end");
+  add_trace_flag(*command, options->trace);
   command->add_flag("--quiet", options->quiet, "Do not print speeds");
   command->callback([options, prompt, &outcome] {
     options->has_prompt = prompt->count() > 0;
-    outcome.status = run(*options, outcome.exit_code);
+    outcome.status = traced(options->trace, [&] { return run(*options, outcome.exit_code); });
   });
 }
 

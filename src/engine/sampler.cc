@@ -205,18 +205,30 @@ Status Sampler::logprobs(std::span<const float> logits, std::int64_t chosen, std
                          std::vector<TokenLogprob>& out) {
   load(logits);
   if (best_score_ == kNever) return tl::unexpected<Error>(nothing_to_choose());
-  double total = 0;
-  for (const double score : scores_) total += std::exp(score - best_score_);
-  const double normaliser = best_score_ + std::log(total);
+  const double sum = normaliser();
   const auto best_count = std::min(at(count), scores_.size());
   out.clear();
-  out.push_back({chosen, scores_[at(chosen)] - normaliser});
+  out.push_back({chosen, scores_[at(chosen)] - sum});
   if (best_count == 0) return {};
   rank(best_count);
   for (std::size_t i = 0; i < best_count; ++i) {
-    out.push_back({ranking_[i], scores_[at(ranking_[i])] - normaliser});
+    out.push_back({ranking_[i], scores_[at(ranking_[i])] - sum});
   }
   return {};
+}
+
+Status Sampler::log_softmax(std::span<const float> logits, std::span<double> out) {
+  load(logits);
+  if (best_score_ == kNever) return tl::unexpected<Error>(nothing_to_choose());
+  const double sum = normaliser();
+  for (std::size_t i = 0; i < scores_.size(); ++i) out[i] = scores_[i] - sum;
+  return {};
+}
+
+double Sampler::normaliser() const {
+  double total = 0;
+  for (const double score : scores_) total += std::exp(score - best_score_);
+  return best_score_ + std::log(total);
 }
 
 }  // namespace hadal::engine

@@ -41,7 +41,12 @@ class Sampler {
   [[nodiscard]] Status logprobs(std::span<const float> logits, std::int64_t chosen, std::int64_t count,
                                 std::vector<TokenLogprob>& out);
 
+  /// The same logarithms of all tokens, [vocab_size] into `out`. Errors as choose().
+  [[nodiscard]] Status log_softmax(std::span<const float> logits, std::span<double> out);
+
  private:
+  /// ln sum exp(scores_).
+  [[nodiscard]] double normaliser() const;
   void load(std::span<const float> logits);
   [[nodiscard]] Status adjust(std::span<const float> logits, const SamplingOptions& options,
                               const TokenHistory& history);

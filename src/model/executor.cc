@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/trace.h"
 #include "model/block.h"
 #include "ops/commit_rows.h"
 #include "ops/embedding.h"
@@ -40,6 +41,7 @@ Result<std::unique_ptr<Executor>> Executor::create(const Model& model, StatePool
 }
 
 Status Executor::plan_and_allocate() {
+  const trace::Span span("plan", "rows", limits_.max_rows);
   const std::int64_t S = limits_.max_sequences;
   const ops::StepTableBuilder::Limits main{.rows = limits_.max_rows,
                                            .sequences = S,
@@ -108,6 +110,7 @@ Status Executor::check(const StepRequest& request) const {
 
 Status Executor::forward(const StepRequest& request) {
   HADAL_TRY(check(request));
+  const trace::Span span("forward", "sequences", static_cast<std::int64_t>(request.sequences.size()));
   pending_ = false;
   for (const StepSequence& sequence : request.sequences) {
     HADAL_TRY(sequence.state->reserve(sequence.state->length() + static_cast<std::int64_t>(sequence.tokens.size())));
@@ -163,6 +166,7 @@ Status Executor::enqueue_forward(bool drafter_logits, const ActivationTap* tap) 
 
   HADAL_TRY(ops::embedding(*stream_, {.tokens = tables_.tokens, .table = weights.embed, .out = streams_}));
   for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    const trace::Span span("layer", "index", layer);
     const auto index = static_cast<std::size_t>(layer);
     HADAL_TRY(block(step, weights.layers[index], layout_.layers[index], layer, rows_[index], streams_));
     for (std::int64_t target = 0; target < targets && !target_hidden.absent(); ++target) {
@@ -222,8 +226,9 @@ Status Executor::commit(std::span<const std::int64_t> accepted) {
     }
     counts_[s] = static_cast<std::int32_t>(accepted[s]);
   }
-  pending_ = false;
   const auto S = static_cast<std::int64_t>(accepted.size());
+  const trace::Span span("commit", "sequences", S);
+  pending_ = false;
   stream_->upload(counts_view_.bytes(), counts_.data(), 4 * S);
   const TensorView count = counts_view_.rows(0, S);
   Step step = make_step(tables_, nullptr);
@@ -250,8 +255,15 @@ Status Executor::commit(std::span<const std::int64_t> accepted) {
 Status Executor::begin_draft(std::span<const SequenceState* const> sequences, std::span<const std::int64_t> anchors,
                              const ActivationTap* tap) {
   if (!drafts_) return fail(ErrorCode::kInvalidArgument, "drafts were asked for, but no drafter was planned");
+  const trace::Span span("begin_draft", "sequences", static_cast<std::int64_t>(sequences.size()));
   pending_ = false;
   return drafts_->begin(sequences, anchors, tap);
+}
+
+Status Executor::next_draft(std::span<const std::int64_t> previous) {
+  if (!drafts_) return fail(ErrorCode::kInvalidArgument, "drafts were asked for, but no drafter was planned");
+  const trace::Span span("next_draft", "sequences", static_cast<std::int64_t>(previous.size()));
+  return drafts_->next(previous);
 }
 
 Status Executor::read(const TensorView& view, std::span<float> out) {
@@ -259,6 +271,7 @@ Status Executor::read(const TensorView& view, std::span<float> out) {
     return fail(ErrorCode::kInvalidArgument,
                 fmt::format("{} values were asked for of a tensor of {}", out.size(), view.elements()));
   }
+  const trace::Span span("read", "values", view.elements());
   if (view.type() == DType::kF32) {
     stream_->download(out.data(), view.bytes(), view.byte_size());
     stream_->wait();

@@ -50,7 +50,8 @@ class Executor {
   /// A round of drafts: DraftRound. What an earlier forward left uncommitted is given up.
   [[nodiscard]] Status begin_draft(std::span<const SequenceState* const> sequences,
                                    std::span<const std::int64_t> anchors, const ActivationTap* tap = nullptr);
-  [[nodiscard]] Status next_draft(std::span<const std::int64_t> previous) { return drafts_->next(previous); }
+  [[nodiscard]] Status next_draft(std::span<const std::int64_t> previous);
+  /// Of the last next_draft.
   [[nodiscard]] const TensorView& draft_logits() const { return drafts_->logits(); }
   [[nodiscard]] const TensorView& draft_confidence() const { return drafts_->confidence(); }
 

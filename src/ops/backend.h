@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/trace.h"
 #include "ops/weight.h"
 #include "tensor/buffer.h"
 #include "tensor/tensor.h"
@@ -75,7 +76,19 @@ struct StepPlan {
   std::vector<std::string> unsupported;  // "operator linear: input bf16 [1, 64], ..." without repetition
 };
 
-/// An in-order queue of work on one backend. Results are valid after wait(). One thread at a time.
+/// A point in the work of a stream that other streams of its backend can wait for; made by Backend::create_event. This
+/// one is complete at once, which is right for backends that carry work out as it is enqueued.
+class Event {
+ public:
+  Event() = default;
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  virtual ~Event() = default;
+};
+
+/// An in-order queue of work on one backend. Streams of a backend run beside each other in any order: what one writes
+/// and another reads or writes needs an event, or wait(), in between. Results are valid after wait(). One thread at a
+/// time.
 class Stream {
  public:
   explicit Stream(Backend& backend) : backend_(backend) {}
@@ -97,9 +110,19 @@ class Stream {
   void copy(void* to, const void* from, std::int64_t bytes) {
     if (plan_ == nullptr && bytes > 0) do_copy(to, from, bytes);
   }
-  /// Blocks until all that was enqueued has been done.
+  /// Blocks until all that was enqueued here has been done; says nothing of other streams, but for what this one waited
+  /// for.
   void wait() {
     if (plan_ == nullptr) do_wait();
+  }
+  /// Lets `event` stand for all that was enqueued here so far, in place of what it stood for.
+  void record(Event& event) {
+    if (plan_ == nullptr) do_record(event);
+  }
+  /// What is enqueued here from now on starts after the work for which `event` stands at this moment; the host does not
+  /// wait. An event that was never recorded holds nothing back.
+  void wait_for(const Event& event) {
+    if (plan_ == nullptr) do_wait_for(event);
   }
 
   /// Working memory of the operators on this stream, shared by all of them in turn; the caller owns it.
@@ -119,6 +142,8 @@ class Stream {
   virtual void do_download(void* host, const void* device, std::int64_t bytes) = 0;
   virtual void do_copy(void* to, const void* from, std::int64_t bytes) = 0;
   virtual void do_wait() = 0;
+  virtual void do_record(Event& event) = 0;
+  virtual void do_wait_for(const Event& event) = 0;
 
   Backend& backend_;
   std::byte* scratch_ = nullptr;
@@ -144,15 +169,18 @@ class Backend {
   /// can do that. Errors: kResourceExhausted.
   [[nodiscard]] virtual Result<Buffer> allocate(std::int64_t bytes) = 0;
   [[nodiscard]] virtual std::unique_ptr<Stream> create_stream() = 0;
+  /// For streams of this backend.
+  [[nodiscard]] virtual std::unique_ptr<Event> create_event() { return std::make_unique<Event>(); }
   /// Makes a weight in host memory usable by this backend's operators; the result is valid as long as both the host
   /// memory and the backend. CPU: the same views, nothing is copied. Errors: kResourceExhausted, kUnsupported.
   [[nodiscard]] virtual Result<Weight> prepare(const Weight& host) = 0;
 };
 
-/// Enqueues `args` on the stream's backend, or notes in the stream's plan what that would need. Called by the free
-/// functions after their checks. Errors: kUnimplemented, kInternal (scratch too small: the plan was made for less).
+/// Enqueues `args`, an operator on `rows` rows, on the stream's backend, or notes in the stream's plan what that would
+/// need. Called by the free functions after their checks. Errors: kUnimplemented, kInternal (scratch too small: the
+/// plan was made for less).
 template <class Op>
-[[nodiscard]] Status dispatch(Stream& stream, const typename Op::Args& args, auto&& describe) {
+[[nodiscard]] Status dispatch(Stream& stream, const typename Op::Args& args, std::int64_t rows, auto&& describe) {
   const Backend& backend = stream.backend();
   const OpEntry<Op>* entry = backend.ops().template find<Op>(args);
   if (StepPlan* plan = stream.plan(); plan != nullptr) {
@@ -176,6 +204,7 @@ template <class Op>
     return fail(ErrorCode::kInternal,
                 "operator " + std::string(Op::name) + " needs more scratch memory than was planned, for " + describe());
   }
+  const trace::Span span(Op::name, "rows", rows);
   entry->enqueue(stream, args);
   return {};
 }

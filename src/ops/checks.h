@@ -114,7 +114,7 @@ template <class Op>
                          std::initializer_list<NamedView> described) {
   if (!check.ok()) return check.error();
   if (rows == 0 && stream.plan() == nullptr) return {};
-  return dispatch<Op>(stream, args, [&] { return describe(described); });
+  return dispatch<Op>(stream, args, rows, [&] { return describe(described); });
 }
 
 }  // namespace hadal::ops

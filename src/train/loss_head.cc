@@ -23,6 +23,7 @@ Status piece(model::Step& step, const HeadWeights& weights, const HeadWeights* g
   const TensorView logits = step.real({T, weights.head.rows()});
   HADAL_ASSIGN(const TensorView normalised,
                model::head(step, weights.hc_head, weights.norm, weights.head, streams, hidden, logits));
+  step.note("logits", step.config.num_hidden_layers, logits);
   HADAL_TRY(ops::cross_entropy(step.stream, {.logits = logits,
                                              .targets = targets,
                                              .weight = weight,

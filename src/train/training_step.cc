@@ -194,9 +194,11 @@ Result<StepLosses> TrainingStep::run(std::span<const TrainingSequence> sequences
                           .drafter = drafter});
 }
 
-Result<StepLosses> TrainingStep::evaluate(std::span<const TrainingSequence> sequences, const Objective& objective) {
+Result<StepLosses> TrainingStep::evaluate(std::span<const TrainingSequence> sequences, const Objective& objective,
+                                          const model::ActivationTap* tap) {
   return pass(sequences, {.attend_all_entries = objective.attend_all_entries,
-                          .drafter = objective.mtp_weight != 0 && model_.drafter().kind == formats::DrafterKind::kMtp});
+                          .drafter = objective.mtp_weight != 0 && model_.drafter().kind == formats::DrafterKind::kMtp,
+                          .tap = tap});
 }
 
 Result<StepLosses> TrainingStep::pass(std::span<const TrainingSequence> sequences, const Weights& weights) {
@@ -264,7 +266,7 @@ model::Step TrainingStep::make_step(const ops::StepTables& tables, const Weights
           .rope = model_.rope(),
           .pool = *pool_,
           .tables = tables,
-          .tap = nullptr,
+          .tap = weights.tap,
           .keep_activations = keep,
           .attend_all_entries = weights.attend_all_entries};
 }

@@ -83,8 +83,10 @@ class TrainingStep {
   /// Errors: kInvalidArgument (limits, ids outside the vocabulary, mask of another length).
   [[nodiscard]] Result<StepLosses> run(std::span<const TrainingSequence> sequences, const BatchCounts& batch,
                                        const Objective& objective);
-  /// Forward only; indexer and balance losses are not computed.
-  [[nodiscard]] Result<StepLosses> evaluate(std::span<const TrainingSequence> sequences, const Objective& objective);
+  /// Forward only; indexer and balance losses are not computed. `tap` gets the layers' activations, and "logits"
+  /// [rows, vocab_size] real piece by piece.
+  [[nodiscard]] Result<StepLosses> evaluate(std::span<const TrainingSequence> sequences, const Objective& objective,
+                                            const model::ActivationTap* tap = nullptr);
 
   /// Bytes of activations, states and scratch.
   [[nodiscard]] std::int64_t bytes() const;
@@ -113,6 +115,7 @@ class TrainingStep {
     bool backward = false;
     bool attend_all_entries = false;
     bool drafter = false;
+    const model::ActivationTap* tap = nullptr;
   };
 
   TrainingStep(const model::Model& model, const model::ModelWeights& gradients, const Limits& limits,

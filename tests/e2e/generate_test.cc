@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "formats/safetensors.h"
@@ -39,6 +40,47 @@ std::vector<std::string> run_arguments(std::vector<std::string> more) {
   std::vector<std::string> arguments{"run", kCheckpoint, "--backend", "reference", "--numerics", "exact"};
   arguments.insert(arguments.end(), more.begin(), more.end());
   return arguments;
+}
+
+TEST(Logits, WritesATraceThatNests) {
+  const testing_support::TempDirectory temp;
+  const std::string trace = (temp / "trace.json").string();
+  const Finished finished =
+      run_hadal({"logits", kCheckpoint, "--backend", "reference", "--numerics", "exact", "--tokens", kGolden,
+                 "--positions", "3", "--out", (temp / "out.safetensors").string(), "--trace", trace});
+  ASSERT_EQ(finished.exit_code, 0) << finished.err;
+  const json events = json::parse(testing_support::read_text(trace)).at("traceEvents");
+  std::map<std::string, int> counts;
+  double phase_end = 0;  // of the last forward, or of the plan, which goes through the layers as well
+  for (const json& event : events) {
+    const std::string name = event.at("name");
+    const double end = event.at("ts").get<double>() + event.at("dur").get<double>();
+    ++counts[name];
+    if (name == "forward" || name == "plan") phase_end = end;
+    if (name == "layer") {
+      EXPECT_LE(end, phase_end);
+    }
+    if (name == "linear") {
+      EXPECT_GE(event.at("args").at("rows"), 1);
+    }
+  }
+  EXPECT_EQ(counts["plan"], 1);
+  EXPECT_GE(counts["forward"], 1);
+  EXPECT_GT(counts["linear"], counts["layer"]);
+  EXPECT_EQ(counts["commit"], counts["forward"]);
+}
+
+TEST(Logits, RefusesATraceThatCannotBeWrittenBeforeItWorks) {
+  const testing_support::TempDirectory temp;
+  const std::string out = (temp / "out.safetensors").string();
+  const std::string trace = (temp / "none" / "trace.json").string();
+  const Finished finished = run_hadal({"logits", kCheckpoint, "--backend", "reference", "--tokens", kGolden,
+                                       "--positions", "3", "--out", out, "--trace", trace});
+  EXPECT_EQ(finished.exit_code, 3);
+  EXPECT_EQ(finished.err, "hadal: --trace: " + trace +
+                              ": cannot create it: No such file or directory; name a file in a directory that can be "
+                              "written\n");
+  EXPECT_FALSE(std::filesystem::exists(out));
 }
 
 TEST(Run, WritesTheGoldenContinuation) {

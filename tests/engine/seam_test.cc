@@ -4,9 +4,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <numeric>
+#include <string_view>
+#include <vector>
 
+#include "base/trace.h"
 #include "engine/recorder.h"
 #include "engine/vector_set.h"
 #include "formats/checkpoint.h"
@@ -95,6 +99,37 @@ INSTANTIATE_TEST_SUITE_P(Models, Seam,
                            return name;
                          });
 
+/// Spans of a thread lie inside one another or apart; operators lie inside the phases of the executor, and layers too.
+void expect_steps(const trace::Trace& trace) {
+  EXPECT_GT(trace.dropped, 0);  // the ring went round: the first spans left may have lost the phase around them
+  std::map<std::string_view, std::int64_t> counts;
+  std::vector<trace::Record> open;
+  bool in_step = false;
+  for (const trace::Record& record : trace.records) {
+    while (!open.empty() && open.back().end <= record.begin) open.pop_back();
+    if (open.empty() && record.name == "forward") in_step = true;
+    if (!in_step) continue;
+    if (!open.empty()) {
+      EXPECT_LE(record.end, open.back().end) << record.name << " in " << open.back().name;
+    }
+    const bool phase = record.name == "forward" || record.name == "commit" || record.name == "begin_draft" ||
+                       record.name == "next_draft" || record.name == "read";
+    EXPECT_EQ(open.empty(), phase) << record.name;
+    if (record.name == "layer") {
+      EXPECT_EQ(open.back().name, "forward");
+    }
+    if (record.value_name == "rows") {
+      EXPECT_GE(record.value, 1) << record.name;
+    }
+    ++counts[record.name];
+    open.push_back(record);
+  }
+  EXPECT_GT(counts["forward"], 5);
+  EXPECT_GE(counts["layer"], counts["forward"] * 2);
+  EXPECT_GT(counts["linear"], counts["layer"]);
+  EXPECT_GT(counts["commit_rows"], counts["commit"]);
+}
+
 TEST(Allocations, NoneInAHundredDecodeStepsWithDrafts) {
   const auto directory = testing::golden_path("tiny-dspark");
   ASSERT_TRUE(directory);
@@ -115,6 +150,7 @@ TEST(Allocations, NoneInAHundredDecodeStepsWithDrafts) {
   const std::vector<std::int32_t> rows{0};
   std::int64_t token = 1;
   std::int64_t before = 0;
+  trace::start(1 << 14);
   for (int step = 0; step < 103; ++step) {
     if (step == 3) before = testing::allocations();
     const model::StepSequence sequence{.state = &*state, .tokens = {&token, 1}};
@@ -130,6 +166,7 @@ TEST(Allocations, NoneInAHundredDecodeStepsWithDrafts) {
   }
   EXPECT_EQ(testing::allocations() - before, 0);
   EXPECT_EQ(state->length(), 103);
+  expect_steps(trace::stop());
 }
 
 }  // namespace

@@ -9,8 +9,8 @@
 namespace hadal::testing {
 namespace {
 
-enum class Isa { kGeneric, kAvx2, kAvx512 };
-constexpr std::string_view kIsaNames[] = {"generic", "avx2", "avx512"};
+enum class Isa { kGeneric, kAvx2, kAvx512, kNeon };
+constexpr std::string_view kIsaNames[] = {"generic", "avx2", "avx512", "neon"};
 
 template <Isa isa, int kThreads>
 BackendCase cpu_case() {
@@ -42,6 +42,7 @@ std::vector<BackendCase> backends_under_test() {
   add_cpu_cases<Isa::kGeneric>(cases);
   add_cpu_cases<Isa::kAvx2>(cases);
   add_cpu_cases<Isa::kAvx512>(cases);
+  add_cpu_cases<Isa::kNeon>(cases);
   return cases;
 }
 

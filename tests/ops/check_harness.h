@@ -64,6 +64,8 @@ class CountingStream : public Stream {
   void do_download(void*, const void*, std::int64_t) override {}
   void do_copy(void*, const void*, std::int64_t) override {}
   void do_wait() override {}
+  void do_record(Event&) override {}
+  void do_wait_for(const Event&) override {}
 
   std::array<std::byte, kScratch> scratch_{};
 };

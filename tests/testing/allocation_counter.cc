@@ -1,5 +1,6 @@
 #include "testing/allocation_counter.h"
 
+#include <atomic>
 #include <cstddef>
 #include <cstdlib>
 #include <new>
@@ -7,9 +8,11 @@
 namespace {
 
 thread_local std::int64_t count = 0;
+std::atomic<std::int64_t> count_of_all{0};
 
 void* counted(std::size_t bytes, std::size_t alignment) {
   ++count;
+  count_of_all.fetch_add(1, std::memory_order_relaxed);
   // aligned_alloc wants a multiple of the alignment.
   void* memory = alignment <= alignof(std::max_align_t)
                      ? std::malloc(bytes == 0 ? 1 : bytes)
@@ -23,6 +26,7 @@ void* counted(std::size_t bytes, std::size_t alignment) {
 namespace hadal::testing {
 
 std::int64_t allocations() { return count; }
+std::int64_t allocations_of_all_threads() { return count_of_all.load(); }
 
 }  // namespace hadal::testing
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/philox.h"
 #include "ops/op_list.h"
 #include "testing/argument_views.h"
 
@@ -121,6 +122,23 @@ Result<Buffer> FakeAsyncBackend::allocate(std::int64_t bytes) {
 
 std::unique_ptr<ops::Stream> FakeAsyncBackend::create_stream() { return std::make_unique<FakeAsyncStream>(*this); }
 
+std::unique_ptr<ops::Event> FakeAsyncBackend::create_event() { return std::make_unique<FakeAsyncEvent>(); }
+
+void FakeAsyncBackend::finish(const FakeAsyncStream& stream) {
+  set_open(true);
+  std::vector<FakeAsyncStream*> ready;
+  while (stream.pending() > 0) {
+    ready.clear();
+    for (FakeAsyncStream* const candidate : streams_) {
+      if (candidate->ready()) ready.push_back(candidate);
+    }
+    HADAL_CHECK(!ready.empty(), "a stream waits for an event whose stream is gone");
+    const std::uint32_t random = philox({choices_++, 0, 0, 0}, {seed_, 0})[0];
+    ready[random % ready.size()]->run_next();
+  }
+  set_open(false);
+}
+
 Result<TensorView> FakeAsyncBackend::copy_in(const TensorView& host) {
   if (host.absent() || host.elements() == 0) return host;
   HADAL_CHECK(host.contiguous(), "a weight is contiguous");
@@ -146,7 +164,17 @@ Result<ops::Weight> FakeAsyncBackend::prepare(const ops::Weight& host) {
 }
 
 FakeAsyncStream::FakeAsyncStream(FakeAsyncBackend& backend)
-    : Stream(backend), fake_(backend), inner_(backend.inner().create_stream()) {}
+    : Stream(backend), fake_(backend), inner_(backend.inner().create_stream()) {
+  fake_.streams_.push_back(this);
+}
+
+FakeAsyncStream::~FakeAsyncStream() { std::erase(fake_.streams_, this); }
+
+void FakeAsyncStream::run_next() {
+  const Command command = std::move(commands_.front());
+  commands_.pop_front();
+  if (command.work) command.work();
+}
 
 template <class Op>
 void FakeAsyncStream::record(const typename Op::Args& args) {
@@ -156,46 +184,54 @@ void FakeAsyncStream::record(const typename Op::Args& args) {
   });
   const bool has_scratch = scratch_bytes() == 0 || fake_.owns(scratch(), scratch_bytes());
   HADAL_CHECK(has_scratch, "the stream's scratch is not in the backend's memory");
-  commands_.emplace_back([this, args, data = scratch(), bytes = scratch_bytes()] {
+  commands_.push_back({.work = [this, args, data = scratch(), bytes = scratch_bytes()] {
     fill(data, bytes);
     inner_->set_scratch(data, bytes);
     fake_.inner().ops().template find<Op>(args)->enqueue(*inner_, args);
     inner_->wait();
     ++fake_.counts_.operators;
-  });
+  }});
 }
 
 void FakeAsyncStream::do_upload(void* device, const void* host, std::int64_t bytes) {
   HADAL_CHECK(fake_.owns(device, bytes), "upload to memory that is not the backend's");
   const auto* const begin = static_cast<const std::byte*>(host);
-  commands_.emplace_back([this, device, staged = std::vector<std::byte>(begin, begin + bytes)] {
+  commands_.push_back({.work = [this, device, staged = std::vector<std::byte>(begin, begin + bytes)] {
     copy_bytes(device, staged.data(), static_cast<std::int64_t>(staged.size()));
     ++fake_.counts_.uploads;
-  });
+  }});
 }
 
 void FakeAsyncStream::do_download(void* host, const void* device, std::int64_t bytes) {
   HADAL_CHECK(fake_.owns(device, bytes), "download from memory that is not the backend's");
   HADAL_CHECK(!fake_.owns(host, 0), "download into memory of the backend");
-  commands_.emplace_back([this, host, device, bytes] {
+  commands_.push_back({.work = [this, host, device, bytes] {
     copy_bytes(host, device, bytes);
     ++fake_.counts_.downloads;
-  });
+  }});
 }
 
 void FakeAsyncStream::do_copy(void* to, const void* from, std::int64_t bytes) {
   HADAL_CHECK(fake_.owns(to, bytes) && fake_.owns(from, bytes), "copy outside the backend's memory");
-  commands_.emplace_back([this, to, from, bytes] {
+  commands_.push_back({.work = [this, to, from, bytes] {
     copy_bytes(to, from, bytes);
     ++fake_.counts_.copies;
-  });
+  }});
 }
 
 void FakeAsyncStream::do_wait() {
-  fake_.set_open(true);
-  for (const std::function<void()>& command : std::exchange(commands_, {})) command();
-  fake_.set_open(false);
+  fake_.finish(*this);
   ++fake_.counts_.waits;
+}
+
+void FakeAsyncStream::do_record(ops::Event& event) {
+  const auto mark = std::make_shared<FakeAsyncEvent::Mark>();
+  dynamic_cast<FakeAsyncEvent&>(event).mark = mark;
+  commands_.push_back({.work = [mark] { mark->reached = true; }});
+}
+
+void FakeAsyncStream::do_wait_for(const ops::Event& event) {
+  commands_.push_back({.work = nullptr, .after = dynamic_cast<const FakeAsyncEvent&>(event).mark});
 }
 
 }  // namespace hadal::testing

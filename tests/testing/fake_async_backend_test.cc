@@ -146,6 +146,114 @@ TEST_F(FakeAsync, PlansQueueNothing) {
   EXPECT_TRUE(plan.unsupported.empty());
 }
 
+/// Two streams on which a buffer is filled, summed and filled again; true if the sum is that of the first filling.
+/// `upload_first` and `read_first`: the events that make it so.
+class FakeAsyncOrder : public FakeAsync {
+ protected:
+  bool sum_is_right(bool upload_first, bool read_first) {
+    const auto copies = fake.create_stream();
+    const auto uploaded = fake.create_event();
+    const auto read = fake.create_event();
+    const TensorView a = f32({1, 2});
+    const TensorView sum = f32({1, 2});
+    const std::vector<float> values[] = {{1, 2}, {50, 60}};
+    copies->upload(a.bytes(), values[0].data(), 8);
+    if (upload_first) {
+      copies->record(*uploaded);
+      stream->wait_for(*uploaded);
+    }
+    EXPECT_TRUE(ops::add(*stream, {.a = a, .b = a, .repeat = 1, .out = sum}));
+    if (read_first) {
+      stream->record(*read);
+      copies->wait_for(*read);
+    }
+    copies->upload(a.bytes(), values[1].data(), 8);
+    std::vector<float> result(2);
+    download(result, sum);
+    stream->wait();
+    copies->wait();
+    return result == std::vector<float>{2, 4};
+  }
+  /// Of 64 orders.
+  int right_sums(bool upload_first, bool read_first) {
+    fake.set_poison_allocations(true);
+    int right = 0;
+    for (std::uint32_t seed = 0; seed < 64; ++seed) {
+      fake.set_order(seed);
+      right += sum_is_right(upload_first, read_first) ? 1 : 0;
+      buffers_.clear();
+    }
+    return right;
+  }
+};
+
+TEST_F(FakeAsyncOrder, EventsOrderStreams) { EXPECT_EQ(right_sums(true, true), 64); }
+
+TEST_F(FakeAsyncOrder, AMissingEventShows) {
+  EXPECT_LT(right_sums(false, true), 64) << "reads what is not there yet";
+  EXPECT_LT(right_sums(true, false), 64) << "reads what is no longer there";
+  EXPECT_GT(right_sums(false, false), 0) << "every order occurs, the right one too";
+}
+
+TEST_F(FakeAsyncOrder, OneStreamStaysInOrderBesideOthers) {
+  const auto other = fake.create_stream();
+  for (std::uint32_t seed = 0; seed < 16; ++seed) {
+    fake.set_order(seed);
+    const TensorView a = f32({1, 2});
+    const TensorView b = f32({1, 2});
+    const TensorView sum = f32({1, 2});
+    for (const float value : {1.0F, 2.0F, 3.0F}) {
+      upload(a, {value, 0});
+      ASSERT_TRUE(ops::add(*stream, {.a = a, .b = a, .repeat = 1, .out = sum}));
+      const std::vector<float> host{value, value};
+      other->upload(b.bytes(), host.data(), 8);
+    }
+    EXPECT_EQ(values(sum), (std::vector<float>{6, 0}));
+    other->wait();
+    EXPECT_EQ(values(b), (std::vector<float>{3, 3}));
+  }
+}
+
+TEST_F(FakeAsyncOrder, WaitFinishesItsStreamAndWhatThatWaitsFor) {
+  const auto other = fake.create_stream();
+  const auto event = fake.create_event();
+  const TensorView a = f32({1, 2});
+  stream->wait_for(*event);  // never recorded: holds nothing back
+  stream->wait();
+  bool left_over = false;
+  for (std::uint32_t seed = 0; seed < 16; ++seed) {
+    fake.set_order(seed);
+    const std::vector<float> first{1, 1};
+    other->upload(a.bytes(), first.data(), 8);
+    other->record(*event);
+    stream->wait_for(*event);
+    const std::vector<float> second{2, 2};
+    for (int i = 0; i < 8; ++i) other->upload(a.bytes(), second.data(), 8);
+    other->record(*event);  // later than the wait: not what it waits for
+    stream->wait();
+    left_over = left_over || dynamic_cast<FakeAsyncStream&>(*other).pending() > 0;
+    other->wait();
+  }
+  EXPECT_TRUE(left_over);
+}
+
+TEST(HostStreams, NeedNoEventsButTakeThem) {
+  ops::ReferenceBackend backend;
+  const auto first = backend.create_stream();
+  const auto second = backend.create_stream();
+  const auto event = backend.create_event();
+  const Buffer memory = backend.allocate(8).value();
+  const float values[] = {3, 4};
+  float result[2] = {};
+  first->upload(memory.data(), values, 8);
+  first->record(*event);
+  second->wait_for(*event);
+  second->download(result, memory.data(), 8);
+  second->wait();
+  EXPECT_EQ(result[0], 3);
+  EXPECT_EQ(result[1], 4);
+}
+
 /// A backend with one operator: it reports the first value of its scratch, then dirties it. f32 only.
 class ScratchProbe final : public ops::Backend {
  public:

@@ -42,6 +42,8 @@ class CpuStream final : public ops::Stream {
     std::memcpy(to, from, static_cast<std::size_t>(bytes));
   }
   void do_wait() override {}
+  void do_record(ops::Event& /*event*/) override {}
+  void do_wait_for(const ops::Event& /*event*/) override {}
 };
 
 }  // namespace

@@ -55,6 +55,8 @@ class HostStream final : public Stream {
     std::memcpy(to, from, static_cast<std::size_t>(bytes));
   }
   void do_wait() override {}
+  void do_record(Event& /*event*/) override {}
+  void do_wait_for(const Event& /*event*/) override {}
 };
 
 template <class Op>

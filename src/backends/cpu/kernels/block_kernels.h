@@ -62,5 +62,6 @@ struct BlockKernels {
 [[nodiscard]] const BlockKernels& block_kernels_generic();
 [[nodiscard]] const BlockKernels& block_kernels_avx2();
 [[nodiscard]] const BlockKernels& block_kernels_avx512();
+[[nodiscard]] const BlockKernels& block_kernels_neon();
 
 }  // namespace hadal::cpu

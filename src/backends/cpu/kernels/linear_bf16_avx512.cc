@@ -115,8 +115,8 @@ struct Bf16Decoder<WeightFormat::kE4m3E8m0> : E4m3Decoder<false> {};
 template <>
 struct Bf16Decoder<WeightFormat::kE4m3F32> : E4m3Decoder<true> {};
 
-/// E2M1: the 16 bytes of a scale block in all four 128-bit lanes, lane j shifted right by 4j, so that the low bits of
-/// word i of lane j are code 4i + j; then a table of the scaled values. Activations are brought into that order.
+/// E2M1: code c of a scale block in the low bits of word c, then a table of the scaled values. The order is that of
+/// bf16 weights, so that codes and their values in bf16 give the same bits.
 template <>
 struct Bf16Decoder<WeightFormat::kE2m1E8m0> : Bf16Dot {
   static constexpr int kRegs = 1;
@@ -132,9 +132,12 @@ struct Bf16Decoder<WeightFormat::kE2m1E8m0> : Bf16Dot {
   template <int R>
   static HADAL_INLINE void decode(const Segment&, const Rows<R>& rows, int r, std::int64_t column, Reg* out) {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.codes[r] + column / 2));
-    const __m512i shifts = _mm512_set_epi64(0x000C000C000C000C, 0x000C000C000C000C, 0x0008000800080008,
-                                            0x0008000800080008, 0x0004000400040004, 0x0004000400040004, 0, 0);
-    const __m512i index = _mm512_srlv_epi16(_mm512_broadcast_i32x4(bytes), shifts);
+    // Byte b in all four bytes of doubleword b, then the high word moved down by a code; the table ignores higher bits.
+    const __m512i places =
+        _mm512_set_epi32(0x0F0F0F0F, 0x0E0E0E0E, 0x0D0D0D0D, 0x0C0C0C0C, 0x0B0B0B0B, 0x0A0A0A0A, 0x09090909, 0x08080808,
+                         0x07070707, 0x06060606, 0x05050505, 0x04040404, 0x03030303, 0x02020202, 0x01010101, 0);
+    const __m512i words = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(bytes), places);
+    const __m512i index = _mm512_srlv_epi16(words, _mm512_set1_epi32(0x00040000));
     out[0] = _mm512_permutexvar_epi16(index, _mm512_load_si512(&kDecode.e2m1_bf16[rows.scales[r][column / 32]]));
   }
   template <int R>
@@ -142,13 +145,6 @@ struct Bf16Decoder<WeightFormat::kE2m1E8m0> : Bf16Dot {
                                     std::int64_t, Reg* out) {
     decode(segment, rows, r, column, out);  // k is a multiple of 32: whole registers only
   }
-  static HADAL_INLINE Reg load_x(const std::uint16_t* p) {
-    // Word 8j + i takes element 4i + j.
-    const __m512i order = _mm512_set_epi16(31, 27, 23, 19, 15, 11, 7, 3, 30, 26, 22, 18, 14, 10, 6, 2, 29, 25, 21, 17,
-                                           13, 9, 5, 1, 28, 24, 20, 16, 12, 8, 4, 0);
-    return _mm512_permutexvar_epi16(order, _mm512_loadu_si512(p));
-  }
-  static HADAL_INLINE Reg load_x_n(const std::uint16_t* p, std::int64_t) { return load_x(p); }
 };
 
 constexpr int kChains = 12;  // independent sums: latency times throughput, with room

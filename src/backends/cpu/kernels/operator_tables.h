@@ -8,5 +8,6 @@ namespace hadal::cpu {
 [[nodiscard]] const OperatorKernels& operator_kernels_generic();
 [[nodiscard]] const OperatorKernels& operator_kernels_avx2();
 [[nodiscard]] const OperatorKernels& operator_kernels_avx512();
+[[nodiscard]] const OperatorKernels& operator_kernels_neon();
 
 }  // namespace hadal::cpu
