@@ -1,4 +1,5 @@
 #include <fmt/core.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -62,13 +63,16 @@ Status init(const Options& options) {
   request.seed = options.seed;
   request.sparse = options.sparse;
   request.threads = options.threads;
+  ::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an error of the write then, like a full disk
   Interrupt interrupt;
   const std::stop_token stop = interrupt.begin();
   request.progress = [&stop](std::int64_t done, std::int64_t total) {
     show_progress(done, total);
     return !stop.stop_requested();
   };
-  HADAL_TRY(formats::write_random_checkpoint(request));
+  const Status written = formats::write_random_checkpoint(request);
+  if (!written && ::isatty(STDERR_FILENO) != 0) fmt::print(stderr, "\r\x1b[K");  // takes the progress line away
+  HADAL_TRY(written);
   return write_standard_output(
       fmt::format("{}: {} checkpoint written\n", options.directory, options.sparse ? "an empty (sparse)" : "a random"));
 }

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <new>
 
 #include "command.h"
 
@@ -68,6 +69,9 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error);
     return code == 0 ? 0 : exit_code(ErrorCode::kInvalidArgument);
+  } catch (const std::bad_alloc&) {
+    outcome.status = fail(ErrorCode::kResourceExhausted,
+                          "the system gives no more memory; free some, or use a smaller --context or --chunk");
   }
   if (!outcome.status) {
     fmt::print(stderr, "hadal: {}\n", outcome.status.error().message);

@@ -83,7 +83,9 @@ std::string official_name(std::string_view name) {
 Result<std::unique_ptr<Checkpoint>> Checkpoint::open(const std::filesystem::path& directory) {
   std::error_code ignored;
   if (!std::filesystem::exists(directory, ignored)) {
-    return fail(ErrorCode::kNotFound, fmt::format("{}: there is no such directory", directory.string()));
+    return fail(ErrorCode::kNotFound,
+                fmt::format("{}: there is no such directory; name the one that holds config.json and the weights",
+                            directory.string()));
   }
   if (!std::filesystem::is_directory(directory, ignored)) {
     return fail(ErrorCode::kInvalidArgument,

@@ -30,6 +30,18 @@ Status check_free(const fs::path& directory) {
   return {};
 }
 
+/// That the disk under `place` has room for `bytes`. File systems that do not count their room are believed to have it.
+Status check_room(const fs::path& place, const fs::path& directory, std::int64_t bytes) {
+  std::error_code error;
+  const fs::space_info space = fs::space(place, error);
+  if (error || space.capacity == 0 || space.available >= static_cast<std::uintmax_t>(bytes)) return {};
+  return fail(
+      ErrorCode::kResourceExhausted,
+      fmt::format("{}: the checkpoint needs {}, but the disk has {} left; free some room or choose another "
+                  "place",
+                  directory.string(), human_bytes(bytes), human_bytes(static_cast<std::int64_t>(space.available))));
+}
+
 std::string shard_name(std::int64_t shard, std::int64_t shards) {
   return fmt::format("model-{:05}-of-{:05}.safetensors", shard, shards);
 }
@@ -60,26 +72,20 @@ Result<CheckpointWriter> CheckpointWriter::create(const fs::path& directory, con
   if (!target.has_filename()) target = target.parent_path();
   HADAL_TRY(check_free(target));
   std::error_code error;
-  const fs::space_info space = fs::space(target.parent_path(), error);
-  if (error) {
-    return fail(ErrorCode::kNotFound, fmt::format("{}: there is no such directory to write into ({})",
-                                                  target.parent_path().string(), error.message()));
-  }
-  const std::int64_t total = writer.total_bytes();
-  if (!options.sparse && space.available < static_cast<std::uintmax_t>(total)) {
-    return fail(
-        ErrorCode::kResourceExhausted,
-        fmt::format("{}: the checkpoint needs {}, but the disk has {} left; free some room or choose another "
-                    "place",
-                    directory.string(), human_bytes(total), human_bytes(static_cast<std::int64_t>(space.available))));
+  if (!fs::is_directory(target.parent_path(), error)) {
+    return fail(ErrorCode::kNotFound,
+                fmt::format("{}: there is no such directory to write into; make it first, or choose another place",
+                            target.parent_path().string()));
   }
   const fs::path draft = target.string() + fmt::format(".{}.partial", ::getpid());
   fs::create_directory(draft, error);
   if (error) {
-    return fail(ErrorCode::kUnavailable, fmt::format("{}: cannot create it: {}", directory.string(), error.message()));
+    return fail(ErrorCode::kUnavailable, fmt::format("{}: cannot create it: {}; choose a place that can be written to",
+                                                     directory.string(), error.message()));
   }
+  writer.draft_ = draft;  // from here on removed again if something fails
+  if (!options.sparse) HADAL_TRY(check_room(draft, directory, writer.total_bytes()));
   writer.target_ = std::move(target);
-  writer.draft_ = draft;
   return writer;
 }
 

@@ -19,7 +19,7 @@ namespace hadal::formats {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using Names = std::initializer_list<std::string_view>;
+using Names = std::initializer_list<std::string_view>;  // of literals
 
 constexpr std::int64_t kMaxBytes = std::int64_t{1} << 20;  // the largest published config.json has 3,311
 
@@ -50,9 +50,9 @@ class Fields {
   const Json* find(Names names) {
     const Json* found = nullptr;
     for (const std::string_view spelling : names) {
-      const auto at = object_.find(std::string(spelling));
+      const auto at = object_.find(spelling);
       if (at == object_.end()) continue;
-      seen_.insert(std::string(spelling));
+      seen_.insert(spelling);
       if (at->is_null()) continue;
       if (found != nullptr && *found != *at) {
         wrong(spelling, fmt::format("is {}, but '{}{}' is {}", quoted(*at), prefix_, *names.begin(), quoted(*found)));
@@ -149,9 +149,7 @@ class Fields {
   }
 
   /// Names that carry no meaning for the forward pass: known, read by nobody.
-  void ignore(Names names) {
-    for (const std::string_view spelling : names) seen_.insert(std::string(spelling));
-  }
+  void ignore(Names names) { seen_.insert(names.begin(), names.end()); }
 
   void wrong(std::string_view field, std::string_view sentence) {
     problems_.add(fmt::format("field '{}{}' {}", prefix_, field, sentence));
@@ -188,7 +186,7 @@ class Fields {
   const Json& object_;
   std::string prefix_;
   Problems& problems_;
-  std::set<std::string> seen_;
+  std::set<std::string_view> seen_;
 };
 
 /// Refuses every architecture but V4's by name, before a single field is judged.

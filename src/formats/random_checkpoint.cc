@@ -52,7 +52,8 @@ class RandomTensors {
       HADAL_TRY(writer.write(std::span(chunk_).first(static_cast<std::size_t>(count))));
       done_ += count;
       if (request_.progress && !request_.progress(done_, total_)) {
-        return fail(ErrorCode::kCancelled, fmt::format("{}: was not written to its end", request_.directory.string()));
+        return fail(ErrorCode::kCancelled,
+                    fmt::format("{}: stopped before its end; nothing of it is left", request_.directory.string()));
       }
     }
     return {};

@@ -6,10 +6,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/system_error.h"
 #include "formats/safetensors.h"
 
 namespace hadal::formats {
@@ -36,14 +36,6 @@ int type_rank(DType type) {
       return 7;
   }
   return 8;
-}
-
-tl::unexpected<Error> system_error(const std::filesystem::path& path, std::string_view action) {
-  const int number = errno;
-  const ErrorCode code = number == ENOENT || number == ENOTDIR                     ? ErrorCode::kNotFound
-                         : number == ENOSPC || number == EDQUOT || number == EFBIG ? ErrorCode::kResourceExhausted
-                                                                                   : ErrorCode::kUnavailable;
-  return fail(code, fmt::format("{}: cannot {}: {}", path.string(), action, std::strerror(number)));
 }
 
 }  // namespace
@@ -82,7 +74,7 @@ Result<SafetensorsWriter> SafetensorsWriter::create(const std::filesystem::path&
   writer.path_ = path;
   writer.temporary_ = path.string() + fmt::format(".{}.partial", ::getpid());
   writer.fd_ = ::open(writer.temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (writer.fd_ < 0) return system_error(writer.temporary_, "create it");
+  if (writer.fd_ < 0) return system_error(path, "create it");
   const std::string header = safetensors_header(specs);
   std::int64_t data_bytes = 0;
   for (const TensorSpec& spec : specs) data_bytes += byte_size(spec);
@@ -112,7 +104,7 @@ Status SafetensorsWriter::write(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return system_error(temporary_, "write to it");
+    if (written <= 0) return system_error(path_, "write to it");
     bytes = bytes.subspan(static_cast<std::size_t>(written));
     remaining_ -= written;
   }
@@ -120,7 +112,7 @@ Status SafetensorsWriter::write(std::span<const std::byte> bytes) {
 }
 
 Status SafetensorsWriter::leave_hole() {
-  if (::ftruncate(fd_, file_bytes_) != 0) return system_error(temporary_, "give it its size");
+  if (::ftruncate(fd_, file_bytes_) != 0) return system_error(path_, "give it its size");
   remaining_ = 0;
   return {};
 }
@@ -130,7 +122,7 @@ Status SafetensorsWriter::finish() {
     return fail(ErrorCode::kInvalidArgument,
                 fmt::format("{}: {} bytes of data are missing", path_.string(), remaining_));
   }
-  if (::fsync(fd_) != 0) return system_error(temporary_, "sync it");
+  if (::fsync(fd_) != 0) return system_error(path_, "sync it");
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) return system_error(path_, "rename the finished file to it");
   ::close(std::exchange(fd_, -1));
   return {};

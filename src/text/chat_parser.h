@@ -54,6 +54,8 @@ struct ParsedCall {
   std::string name;
   std::string arguments{};  // JSON text; cut off when `complete` is false
   bool complete = false;
+
+  [[nodiscard]] bool operator==(const ParsedCall& other) const = default;
 };
 
 /// The sum of all events.
@@ -63,6 +65,8 @@ struct ParsedMessage {
   std::vector<ParsedCall> tool_calls;
   std::vector<ChatWarning> warnings;  // in order of occurrence
   FinishReason finish_reason = FinishReason::kStop;
+
+  [[nodiscard]] bool operator==(const ParsedMessage& other) const = default;
 };
 
 /// Inverse of the chat encoding for the model's output: text in pieces of any cut -> reasoning, content, calls. Nothing

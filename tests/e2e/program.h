@@ -1,13 +1,13 @@
 #pragma once
 
 #include <fcntl.h>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -22,29 +22,38 @@ struct Finished {
   std::string err;
 };
 
-/// Runs the built program with `arguments` and `input` on standard input until it ends.
-inline Finished run_hadal(const std::vector<std::string>& arguments, std::string_view input = {}) {
+/// Exit code of a program that was not started because its surroundings could not be prepared.
+inline constexpr int kNotPrepared = 125;
+
+/// Runs the built program with `arguments` and `input` on standard input until it ends. `prepare` runs in the new
+/// process before the program does, to limit what it may do; when it answers false nothing is started.
+inline Finished run_hadal(const std::vector<std::string>& arguments, std::string_view input = {},
+                          const std::function<bool()>& prepare = nullptr) {
   std::string pattern = (std::filesystem::temp_directory_path() / "hadal_e2e_XXXXXX").string();
   if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary directory");
   const std::filesystem::path folder = pattern;
   const auto path = [&folder](const char* name) { return (folder / name).string(); };
   std::ofstream(path("in"), std::ios::binary) << input;
 
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, path("in").c_str(), O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, path("out").c_str(), O_WRONLY | O_CREAT, 0600);
-  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, path("err").c_str(), O_WRONLY | O_CREAT, 0600);
+  const std::string in = path("in");
+  const std::string out = path("out");
+  const std::string err = path("err");
   std::vector<std::string> words = {HADAL_PROGRAM};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
   argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
-  pid_t child = 0;
-  const int spawned = ::posix_spawn(&child, HADAL_PROGRAM, &actions, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (spawned != 0) throw std::runtime_error("cannot start " HADAL_PROGRAM);
+  const pid_t child = ::fork();
+  if (child < 0) throw std::runtime_error("cannot start " HADAL_PROGRAM);
+  if (child == 0) {
+    ::dup2(::open(in.c_str(), O_RDONLY), STDIN_FILENO);
+    ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
+    ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
+    if (prepare && !prepare()) ::_exit(kNotPrepared);
+    ::execv(HADAL_PROGRAM, argv.data());
+    ::_exit(127);
+  }
   int status = 0;
   ::waitpid(child, &status, 0);
 

@@ -91,7 +91,7 @@ TEST_P(Allocations, NoneInAHundredStepsWithDrafts) {
 }
 
 /// The last two: the widest instruction set on one thread and on two. The others differ in their kernels only, which
-/// get no memory; the reference is counted in session_test.
+/// get no memory.
 std::vector<testing::BackendCase> widest() {
   const auto all = testing::backends_under_test();
   return {all.end() - 2, all.end()};

@@ -8,21 +8,21 @@
 #include <string>
 #include <vector>
 
+#include "backends/cpu/cpu_backend.h"
 #include "engine/generator.h"
 #include "engine/golden_file.h"
 #include "formats/checkpoint.h"
 #include "model/executor.h"
-#include "ops/reference/reference_backend.h"
 
 namespace hadal::testing {
 
-/// A golden checkpoint on the reference backend, ready to generate with several sequences.
+/// A golden checkpoint on the CPU backend with one thread, ready to generate with several sequences.
 struct Rig {
   static constexpr std::int64_t kContext = 512;
   static constexpr std::int64_t kSequences = 4;
 
   std::unique_ptr<formats::Checkpoint> checkpoint;
-  ops::ReferenceBackend backend;
+  std::unique_ptr<ops::Backend> backend;
   std::unique_ptr<model::Model> model;
   std::unique_ptr<model::StatePool> pool;
   std::unique_ptr<model::Executor> executor;
@@ -48,14 +48,17 @@ struct Rig {
 
  private:
   void load(const std::string& name, std::int64_t drafts) {
+    auto cpu = cpu::CpuBackend::create(1);
+    ASSERT_TRUE(cpu) << cpu.error().message;
+    backend = std::move(*cpu);
     auto opened = formats::Checkpoint::open(golden_path(name + "/checkpoint").value());
     ASSERT_TRUE(opened) << opened.error().message;
     checkpoint = std::move(*opened);
     auto loaded =
-        model::Model::load(backend, *checkpoint, checkpoint->config(), model::numerics_profile("exact").value());
+        model::Model::load(*backend, *checkpoint, checkpoint->config(), model::numerics_profile("exact").value());
     ASSERT_TRUE(loaded) << loaded.error().message;
     model = std::move(*loaded);
-    auto made = model::StatePool::create(backend, model->state_layout(), kSequences, kSequences * kContext / 128);
+    auto made = model::StatePool::create(*backend, model->state_layout(), kSequences, kSequences * kContext / 128);
     ASSERT_TRUE(made) << made.error().message;
     pool = std::move(*made);
     auto file = formats::SafetensorsFile::open(golden_path(name + "/exact.safetensors").value());
