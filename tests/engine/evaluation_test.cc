@@ -100,10 +100,10 @@ TEST_F(Evaluation, PerplexityOfWindowsIsThatOfTheirLogits) {
 
 TEST_F(Evaluation, DivergenceOfAnotherProfile) {
   const auto tokens = rig_->prompt(90);
-  auto other = model::Model::load(rig_->backend, *rig_->checkpoint, rig_->checkpoint->config(),
+  auto other = model::Model::load(*rig_->backend, *rig_->checkpoint, rig_->checkpoint->config(),
                                   *model::numerics_profile("bf16"));
   ASSERT_TRUE(other) << other.error().message;
-  auto pool = model::StatePool::create(rig_->backend, (*other)->state_layout(), 1, 1);
+  auto pool = model::StatePool::create(*rig_->backend, (*other)->state_layout(), 1, 1);
   ASSERT_TRUE(pool);
   // Other steps than the first one takes: 128 rows, 4 with logits.
   auto executor = model::Executor::create(**other, **pool,
