@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -9,15 +8,11 @@
 #include <string>
 
 #include "base/result.h"
+#include "engine/prefix_keys.h"
 #include "model/executor.h"
 #include "model/state.h"
 
 namespace hadal::engine {
-
-/// Who may find an entry: entries are shared inside one domain only.
-struct PrefixDomain {
-  std::array<std::uint64_t, 2> hash{};
-};
 
 enum class PrefixTier : std::uint8_t { kNone, kMemory, kDisk };
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
+
 namespace hadal::model {
 namespace {
 
@@ -17,6 +19,10 @@ TensorView strided(const Buffer& buffer, std::int64_t count, std::int64_t item_b
 }
 
 }  // namespace
+
+PageReference::~PageReference() {
+  if (pool_ != nullptr) pool_->drop_page(page_);
+}
 
 SequenceState::SequenceState(SequenceState&& other) noexcept { *this = std::move(other); }
 
@@ -85,16 +91,29 @@ Status SequenceState::roll_back(ops::Stream& stream, std::int64_t tokens) {
 
 Result<SequenceState> SequenceState::fork(ops::Stream& stream) const {
   HADAL_ASSIGN(SequenceState copy, pool_->new_sequence());
-  pool_->share_full_pages(*this, copy);
-  const std::int64_t full = length_ / ops::kPageTokens;
+  copy.length_ = length_;
+  copy.can_roll_back_ = can_roll_back_;
   stream.copy(pool_->slot_address(copy.slot_), pool_->slot_address(slot_), pool_->layout_.slot_bytes);
-  if (length_ % ops::kPageTokens != 0 && pool_->layout_.page_bytes > 0) {
+  if (pool_->layout_.page_bytes == 0) return copy;
+  const auto full = static_cast<std::size_t>(length_ / ops::kPageTokens);
+  for (std::size_t index = 0; index < full; ++index) {
+    pool_->take_share(pages_[index]);
+    copy.pages_.push_back(pages_[index]);
+  }
+  if (length_ % ops::kPageTokens != 0) {
     HADAL_ASSIGN(const std::int32_t tail, pool_->take_page());
     copy.pages_.push_back(tail);
-    stream.copy(pool_->page_address(tail), pool_->page_address(pages_[static_cast<std::size_t>(full)]),
-                pool_->layout_.page_bytes);
+    stream.copy(pool_->page_address(tail), pool_->page_address(pages_[full]), pool_->layout_.page_bytes);
   }
   return copy;
+}
+
+void SequenceState::replace_page(std::int64_t index, const PageReference& page) {
+  HADAL_CHECK(index < length_ / ops::kPageTokens && page.page() >= 0, "only a full page has a double");
+  std::int32_t& own = pages_[static_cast<std::size_t>(index)];
+  pool_->take_share(page.page());
+  pool_->drop_page(own);
+  own = page.page();
 }
 
 Result<std::unique_ptr<StatePool>> StatePool::create(ops::Backend& backend, StateLayout layout,
@@ -149,40 +168,71 @@ Result<SequenceState> StatePool::new_sequence() {
   return sequence;
 }
 
-void StatePool::share_full_pages(const SequenceState& from, SequenceState& to) {
-  to.length_ = from.length_;
-  to.can_roll_back_ = from.can_roll_back_;
-  if (layout_.page_bytes == 0) return;
-  const auto full = static_cast<std::size_t>(from.length_ / ops::kPageTokens);
-  to.pages_.assign(from.pages_.begin(), from.pages_.begin() + static_cast<std::ptrdiff_t>(full));
-  for (const std::int32_t page : to.pages_) ++page_references_[static_cast<std::size_t>(page)];
+StateBytes StatePool::export_state(ops::Stream& stream, const SequenceState& sequence) {
+  StateBytes bytes{.length = sequence.length_, .can_roll_back = sequence.can_roll_back_, .slot = {}, .tail = {}};
+  bytes.slot.resize(static_cast<std::size_t>(layout_.slot_bytes));
+  stream.download(bytes.slot.data(), slot_address(sequence.slot_), layout_.slot_bytes);
+  if (sequence.length_ % ops::kPageTokens != 0 && layout_.page_bytes > 0) {
+    const auto tail = static_cast<std::size_t>(sequence.length_ / ops::kPageTokens);
+    bytes.tail.resize(static_cast<std::size_t>(layout_.page_bytes));
+    stream.download(bytes.tail.data(), page_address(sequence.pages_[tail]), layout_.page_bytes);
+  }
+  stream.wait();
+  return bytes;
+}
+
+Result<SequenceState> StatePool::import_state(ops::Stream& stream, const StateBytes& bytes,
+                                              std::span<const PageReference> full_pages) {
+  const bool tail = bytes.length % ops::kPageTokens != 0 && layout_.page_bytes > 0;
+  const std::int64_t full = layout_.page_bytes > 0 ? bytes.length / ops::kPageTokens : 0;
+  HADAL_CHECK(static_cast<std::int64_t>(full_pages.size()) == full &&
+                  bytes.size() == layout_.slot_bytes + (tail ? layout_.page_bytes : 0) && bytes.tail.empty() != tail,
+              "a state's bytes have the layout's sizes");
+  HADAL_ASSIGN(SequenceState sequence, new_sequence());
+  for (const PageReference& page : full_pages) {
+    take_share(page.page());
+    sequence.pages_.push_back(page.page());
+  }
+  if (tail) {
+    HADAL_ASSIGN(const std::int32_t page, take_page());
+    sequence.pages_.push_back(page);
+    stream.upload(page_address(page), bytes.tail.data(), layout_.page_bytes);
+  }
+  stream.upload(slot_address(sequence.slot_), bytes.slot.data(), layout_.slot_bytes);
+  sequence.length_ = bytes.length;
+  sequence.can_roll_back_ = bytes.can_roll_back;
+  return sequence;
+}
+
+PageReference StatePool::share(std::int32_t page) {
+  take_share(page);
+  return {*this, page};
+}
+
+void StatePool::export_page(ops::Stream& stream, std::int32_t page, std::span<std::byte> bytes) const {
+  HADAL_CHECK(static_cast<std::int64_t>(bytes.size()) == layout_.page_bytes, "a page has the layout's size");
+  stream.download(bytes.data(), page_address(page), layout_.page_bytes);
+}
+
+Result<PageReference> StatePool::import_page(ops::Stream& stream, std::span<const std::byte> bytes) {
+  HADAL_CHECK(static_cast<std::int64_t>(bytes.size()) == layout_.page_bytes, "a page has the layout's size");
+  HADAL_ASSIGN(const std::int32_t page, take_page());
+  stream.upload(page_address(page), bytes.data(), layout_.page_bytes);
+  return PageReference(*this, page);
 }
 
 Snapshot StatePool::snapshot(ops::Stream& stream, const SequenceState& sequence) {
   Snapshot snapshot;
-  snapshot.full_pages_ = SequenceState(*this);
-  share_full_pages(sequence, snapshot.full_pages_);
-  snapshot.slot_.resize(static_cast<std::size_t>(layout_.slot_bytes));
-  stream.download(snapshot.slot_.data(), slot_address(sequence.slot_), layout_.slot_bytes);
-  if (sequence.length_ % ops::kPageTokens != 0 && layout_.page_bytes > 0) {
-    const auto tail = static_cast<std::size_t>(sequence.length_ / ops::kPageTokens);
-    snapshot.tail_.resize(static_cast<std::size_t>(layout_.page_bytes));
-    stream.download(snapshot.tail_.data(), page_address(sequence.pages_[tail]), layout_.page_bytes);
+  snapshot.bytes_ = export_state(stream, sequence);
+  const std::int64_t full = layout_.page_bytes > 0 ? sequence.length_ / ops::kPageTokens : 0;
+  for (std::int64_t index = 0; index < full; ++index) {
+    snapshot.full_pages_.push_back(share(sequence.pages_[static_cast<std::size_t>(index)]));
   }
-  stream.wait();
   return snapshot;
 }
 
 Result<SequenceState> StatePool::restore(ops::Stream& stream, const Snapshot& snapshot) {
-  HADAL_ASSIGN(SequenceState sequence, new_sequence());
-  share_full_pages(snapshot.full_pages_, sequence);
-  stream.upload(slot_address(sequence.slot_), snapshot.slot_.data(), layout_.slot_bytes);
-  if (!snapshot.tail_.empty()) {
-    HADAL_ASSIGN(const std::int32_t tail, take_page());
-    sequence.pages_.push_back(tail);
-    stream.upload(page_address(tail), snapshot.tail_.data(), layout_.page_bytes);
-  }
-  return sequence;
+  return import_state(stream, snapshot.bytes_, snapshot.full_pages_);
 }
 
 TensorView StatePool::ring(const StatePart& part) const {

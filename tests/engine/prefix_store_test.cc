@@ -1,0 +1,347 @@
+// The directory of kept states: what it serves is right, whatever happened to its files, its disk and its process.
+
+#include "engine/prefix_store.h"
+
+#include <fmt/core.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <fstream>
+#include <thread>
+
+#include "engine/made_up_states.h"
+#include "testing/temp_directory.h"
+#include "train/small_disk.h"
+
+namespace hadal::engine {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::MadeUpStates;
+using Tokens = std::vector<std::int64_t>;
+
+class PrefixStoreTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<PrefixStore> open(std::int64_t bytes = 1 << 20, std::int64_t queue_bytes = 1 << 20) {
+    auto store =
+        PrefixStore::open({.directory = directory_, .bytes = bytes, .queue_bytes = queue_bytes}, states_.format());
+    EXPECT_TRUE(store) << store.error().message;
+    return store ? std::move(*store) : nullptr;
+  }
+  /// Queues the state of the first `length` tokens and waits until it is written.
+  bool put(PrefixStore& store, std::span<const std::int64_t> tokens, std::int64_t length) const {
+    const bool taken = states_.put(store, MadeUpStates::keys(tokens.first(static_cast<std::size_t>(length))));
+    store.flush();
+    return taken;
+  }
+  std::filesystem::path file_of(std::span<const std::int64_t> tokens, std::int64_t length) const {
+    const Hash128 key = MadeUpStates::keys(tokens).entry(length);
+    return directory_ / fmt::format("{:016x}{:016x}.prefix", key.high, key.low);
+  }
+  std::int64_t files() const {
+    std::int64_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(directory_)) {
+      count += entry.path().filename() == "lock" ? 0 : 1;
+    }
+    return count;
+  }
+
+  const testing_support::TempDirectory temp_;
+  const std::filesystem::path directory_ = temp_ / "cache";
+  const MadeUpStates states_;
+  const Tokens tokens_ = MadeUpStates::tokens(1000);
+};
+
+TEST_F(PrefixStoreTest, ServesTheDeepestStateBeforeAndAfterARestart) {
+  auto store = open();
+  ASSERT_TRUE(store);
+  for (const std::int64_t length : {256, 640, 700}) EXPECT_TRUE(put(*store, tokens_, length));
+  EXPECT_FALSE(put(*store, tokens_, 640)) << "it is there";
+  for (const bool restarted : {false, true}) {
+    if (restarted) {
+      store.reset();
+      store = open();
+      ASSERT_TRUE(store);
+    }
+    EXPECT_EQ(store->figures().files, 3);
+    for (const auto& [prompt, expected] :
+         {std::pair(255, 0), {256, 256}, {639, 256}, {640, 640}, {699, 640}, {700, 700}, {1000, 700}}) {
+      for (const std::int64_t have : {0, 1, 3, 5}) {
+        EXPECT_EQ(states_.serve(*store, std::span(tokens_).first(static_cast<std::size_t>(prompt)), have), expected);
+      }
+    }
+    // Another way behind 640, another domain.
+    const Tokens other = MadeUpStates::tokens(1000, 9, 640);
+    EXPECT_EQ(states_.serve(*store, other), 640);
+    EXPECT_EQ(store->longest(MadeUpStates::keys(tokens_, {.hash = {1, 0}}), 1000), 0);
+    EXPECT_EQ(store->figures().corrupt, 0);
+  }
+  // Pages are written once: two, then three more, then none.
+  EXPECT_EQ(std::filesystem::file_size(file_of(tokens_, 256)), 256U + 448 + 2 * 200);
+  EXPECT_EQ(std::filesystem::file_size(file_of(tokens_, 640)), 256U + 448 + 3 * 200);
+  EXPECT_EQ(std::filesystem::file_size(file_of(tokens_, 700)), 256U + 448 + 192);
+  EXPECT_EQ(store->figures().bytes, 256 * 3 + 448 * 3 + 5 * 200 + 192);
+}
+
+TEST_F(PrefixStoreTest, ALongerStateOfAConversationReplacesItsTail) {
+  auto store = open();
+  ASSERT_TRUE(store);
+  for (const std::int64_t length : {100, 128, 300, 310, 600}) {
+    EXPECT_TRUE(put(*store, tokens_, length));
+    EXPECT_EQ(states_.serve(*store, tokens_), length);
+  }
+  EXPECT_EQ(files(), 2) << "the anchor at 128 and the tail at 600";
+  EXPECT_EQ(store->figures().files, 2);
+  EXPECT_EQ(states_.serve(*store, std::span(tokens_).first(599)), 128);
+}
+
+TEST_F(PrefixStoreTest, ARequestForADirectoryInUseFails) {
+  const auto store = open();
+  ASSERT_TRUE(store);
+  const auto second = PrefixStore::open({.directory = directory_}, states_.format());
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, ErrorCode::kUnavailable);
+  EXPECT_THAT(second.error().message, HasSubstr("another process"));
+  testing_support::write_text(temp_ / "file", "");
+  const auto nowhere = PrefixStore::open({.directory = temp_ / "file" / "cache"}, states_.format());
+  ASSERT_FALSE(nowhere);
+  EXPECT_EQ(nowhere.error().code, ErrorCode::kUnavailable);
+}
+
+// One byte in every part of a file, with the file damaged while the store is open and while it is closed.
+TEST_F(PrefixStoreTest, DropsAndCountsDamagedFilesAndWhatBuildsOnThem) {
+  const std::int64_t lengths[] = {256, 640, 700};
+  for (const bool closed : {false, true}) {
+    for (const std::int64_t damaged : lengths) {
+      for (const std::size_t at : {0, 8, 20, 40, 84, 130, 200, 250, 257, 300, 703, 720, 895, 1100}) {
+        std::filesystem::remove_all(directory_);
+        auto store = open();
+        ASSERT_TRUE(store);
+        for (const std::int64_t length : lengths) ASSERT_TRUE(put(*store, tokens_, length));
+        if (closed) store.reset();
+        std::string bytes = testing_support::read_text(file_of(tokens_, damaged));
+        if (at >= bytes.size()) continue;
+        bytes[at] = static_cast<char>(bytes[at] ^ 16);
+        testing_support::write_text(file_of(tokens_, damaged), bytes);
+        if (closed) store = open();
+        // All three are on the way to the longest, but the state in a file is read only for its own length.
+        const std::int64_t got = states_.serve(*store, tokens_);
+        const std::int64_t before = damaged == 256 ? 0 : damaged == 640 ? 256 : 640;
+        const std::size_t table_end = damaged == 256 ? 256 + 16 : damaged == 640 ? 256 + 24 : 256;
+        const bool own_state = damaged != 700 && at >= table_end && at < table_end + 448;
+        if (own_state) {
+          EXPECT_EQ(got, 700);
+          EXPECT_EQ(states_.serve(*store, std::span(tokens_).first(static_cast<std::size_t>(damaged))), before);
+        } else {
+          EXPECT_EQ(got, before) << "damaged " << damaged << " at " << at;
+        }
+        const std::int64_t dropped = damaged == 256 ? 3 : damaged == 640 ? 2 : 1;
+        EXPECT_EQ(store->figures().corrupt, dropped) << "damaged " << damaged << " at " << at;
+        EXPECT_EQ(files(), 3 - dropped);
+        // The place is free for a right one.
+        EXPECT_TRUE(put(*store, tokens_, damaged));
+        EXPECT_EQ(states_.serve(*store, std::span(tokens_).first(static_cast<std::size_t>(damaged))), damaged);
+      }
+    }
+  }
+}
+
+TEST_F(PrefixStoreTest, DropsForeignTornAndMisplacedFiles) {
+  auto store = open();
+  ASSERT_TRUE(store);
+  for (const std::int64_t length : {256, 640, 700}) ASSERT_TRUE(put(*store, tokens_, length));
+  store.reset();
+  const auto keep = testing_support::read_text(file_of(tokens_, 256));
+  testing_support::write_text(directory_ / "notes.txt", "not ours");
+  testing_support::write_text(directory_ / "0123456789abcdef0123456789abcdef.prefix", keep);  // another name
+  testing_support::write_text(directory_ / "ffffffffffffffffffffffffffffffff.prefix", "");    // empty
+  testing_support::write_text(directory_ / "ffffffffffffffffffffffffffffffff.prefix.partial", "half");
+  std::filesystem::create_directory(directory_ / "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee.prefix");  // no file
+  std::filesystem::resize_file(file_of(tokens_, 700), 800);
+  store = open();
+  ASSERT_TRUE(store);
+  EXPECT_EQ(store->figures().corrupt, 4);
+  EXPECT_EQ(states_.serve(*store, tokens_), 640);
+  EXPECT_EQ(files(), 3) << "two states and the notes";
+  EXPECT_TRUE(std::filesystem::exists(directory_ / "notes.txt"));
+  // Without the state that it builds on nothing serves.
+  store.reset();
+  std::filesystem::remove(file_of(tokens_, 256));
+  store = open();
+  EXPECT_EQ(store->figures().corrupt, 1);
+  EXPECT_EQ(states_.serve(*store, tokens_), 0);
+  // A file that vanishes while the store is open.
+  ASSERT_TRUE(put(*store, tokens_, 256));
+  std::filesystem::remove(file_of(tokens_, 256));
+  EXPECT_EQ(states_.serve(*store, tokens_), 0);
+  EXPECT_EQ(store->figures().corrupt, 2);
+}
+
+TEST_F(PrefixStoreTest, StatesOfAnotherModelAreDropped) {
+  auto store = open();
+  ASSERT_TRUE(store);
+  ASSERT_TRUE(put(*store, tokens_, 256));
+  store.reset();
+  PrefixFormat other = states_.format();
+  other.model.high ^= 1;
+  const auto opened = PrefixStore::open({.directory = directory_}, other);
+  ASSERT_TRUE(opened);
+  EXPECT_EQ((*opened)->figures().corrupt, 1);
+  EXPECT_EQ((*opened)->longest(MadeUpStates::keys(tokens_), 1000), 0);
+}
+
+TEST_F(PrefixStoreTest, GivesUpTheLeavesUsedLongestAgoAlsoAfterARestart) {
+  const std::int64_t one = 256 + 448 + 2 * 200;  // a file of two pages
+  auto store = open(4 * one);
+  ASSERT_TRUE(store);
+  const auto prompt = [](std::uint32_t seed) { return MadeUpStates::tokens(600, seed); };
+  for (const std::uint32_t seed : {1U, 2U, 3U}) ASSERT_TRUE(put(*store, prompt(seed), 256));
+  ASSERT_TRUE(put(*store, prompt(1), 512));  // builds on the oldest
+  EXPECT_EQ(states_.serve(*store, prompt(2)), 256);
+  store.reset();
+  store = open(4 * one);
+  ASSERT_TRUE(store);
+  EXPECT_EQ(store->figures().files, 4);
+  // 3 was used longest ago; 1 at 256 is older, but 1 at 512 needs it.
+  ASSERT_TRUE(put(*store, prompt(4), 256));
+  EXPECT_EQ(states_.serve(*store, prompt(3)), 0);
+  EXPECT_EQ(states_.serve(*store, prompt(1)), 512);
+  EXPECT_EQ(states_.serve(*store, prompt(2)), 256);
+  ASSERT_TRUE(put(*store, prompt(5), 256));
+  EXPECT_EQ(states_.serve(*store, prompt(4)), 0);
+  EXPECT_EQ(store->figures().evictions, 2);
+  EXPECT_EQ(store->figures().bytes, 4 * one);
+  // A smaller limit at the next start: the ends of chains go first.
+  store.reset();
+  store = open(2 * one);
+  ASSERT_TRUE(store);
+  EXPECT_EQ(store->figures().evictions, 2);
+  EXPECT_EQ(store->figures().files, 2);
+  EXPECT_EQ(files(), 2);
+}
+
+TEST_F(PrefixStoreTest, WhatIsTooLargeIsNotTaken) {
+  const auto store = open(2000, 100);
+  ASSERT_TRUE(store);
+  EXPECT_FALSE(put(*store, tokens_, 896)) << "2,104 bytes";
+  EXPECT_EQ(store->figures().unwritten, 1);
+  EXPECT_TRUE(put(*store, tokens_, 256)) << "longer than the queue, but nothing else waits";
+  EXPECT_EQ(states_.serve(*store, tokens_), 256);
+}
+
+TEST_F(PrefixStoreTest, AFullDiskStopsTheWritingUntilThereIsRoom) {
+  const auto store = open();
+  ASSERT_TRUE(store);
+  ASSERT_TRUE(put(*store, tokens_, 256));
+  {
+    const testing_support::SmallDisk full(600);
+    EXPECT_TRUE(put(*store, tokens_, 640));
+    EXPECT_TRUE(put(*store, MadeUpStates::tokens(1000, 4), 384));
+    EXPECT_EQ(store->figures().unwritten, 2);
+    EXPECT_EQ(files(), 1) << "no part of them is left";
+    EXPECT_EQ(states_.serve(*store, tokens_), 256);
+  }
+  EXPECT_TRUE(put(*store, tokens_, 640)) << "it is not taken for written";
+  EXPECT_EQ(states_.serve(*store, tokens_), 640);
+  EXPECT_EQ(store->figures().written, 2);
+  EXPECT_EQ(store->figures().waiting_bytes, 0);
+}
+
+// What waits behind a record that cannot be written, and builds on it, is not written either.
+TEST_F(PrefixStoreTest, NothingBuildsOnWhatWasNotWritten) {
+  const auto store = open();
+  ASSERT_TRUE(store);
+  const testing_support::SmallDisk full(1400);
+  // Ten pages do not fit, those behind them would.
+  const Tokens tokens = MadeUpStates::tokens(3000);
+  for (const std::int64_t length : {1280, 1408, 1500}) {
+    const auto keys = MadeUpStates::keys(std::span(tokens).first(static_cast<std::size_t>(length)));
+    (void)states_.put(*store, keys);
+  }
+  store->flush();
+  EXPECT_EQ(states_.serve(*store, tokens), 0);
+  EXPECT_EQ(store->figures().files, 0);
+  EXPECT_EQ(files(), 0);
+}
+
+TEST_F(PrefixStoreTest, ADroppedStateIsGoneWithAllThatBuildsOnIt) {
+  const auto store = open();
+  ASSERT_TRUE(store);
+  for (const std::int64_t length : {128, 256, 640, 700}) ASSERT_TRUE(put(*store, tokens_, length));
+  store->drop(MadeUpStates::keys(tokens_).node(2));
+  EXPECT_EQ(states_.serve(*store, tokens_), 128);
+  EXPECT_EQ(store->figures().corrupt, 3);
+  EXPECT_EQ(files(), 1);
+}
+
+// A user and the writer at the same time, with little room: files come and go under the reader.
+TEST_F(PrefixStoreTest, ServesRightStatesWhileTheWriterWorks) {
+  const auto store = open(12'000, 4'000);
+  ASSERT_TRUE(store);
+  std::int64_t served = 0;
+  for (std::uint32_t round = 0; round < 400; ++round) {
+    const auto bits = philox({round, 0, 0, 0}, {77, 1});
+    const Tokens tokens = MadeUpStates::tokens(1000, bits[0] % 6, 256);
+    const std::int64_t length = 1 + bits[1] % 1000;
+    const auto begin =
+        std::span(tokens).first(static_cast<std::size_t>(bits[2] % 2 == 0 ? length : length / 128 * 128));
+    if (!begin.empty()) (void)states_.put(*store, MadeUpStates::keys(begin));
+    served += states_.serve(*store, tokens, bits[3] % 4) > 0 ? 1 : 0;
+    if (round % 8 == 0) store->flush();
+    if (bits[3] % 50 == 0) store->drop(MadeUpStates::keys(tokens).node(2));
+  }
+  store->flush();
+  EXPECT_GT(served, 100);
+  EXPECT_LE(store->figures().bytes, 12'000);
+  EXPECT_GT(store->figures().evictions, 10);
+  EXPECT_EQ(store->figures().waiting_bytes, 0);
+  EXPECT_EQ(files(), store->figures().files);
+}
+
+/// Fills the cache until it is killed.
+[[noreturn]] void write_until_killed(const std::filesystem::path& directory, const MadeUpStates& states,
+                                     std::uint32_t seed) {
+  auto store = PrefixStore::open({.directory = directory, .bytes = 3 << 20, .queue_bytes = 1 << 20}, states.format());
+  if (!store) ::_exit(1);
+  for (std::uint32_t round = 0;; ++round) {
+    const auto bits = philox({round, seed, 0, 0}, {78, 1});
+    const Tokens tokens = MadeUpStates::tokens(3000, bits[0] % 40, 256);
+    (void)states.put(**store, MadeUpStates::keys(std::span(tokens).first(1 + bits[1] % 3000)));
+    if (round % 8 == 7) (*store)->flush();
+  }
+}
+
+TEST_F(PrefixStoreTest, AKillAtAnyMomentLeavesOnlyRightStates) {
+  const MadeUpStates states(60'000, 3'000);
+  std::int64_t served = 0;
+  std::int64_t torn = 0;
+  for (std::uint32_t kill = 0; kill < 12; ++kill) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) write_until_killed(directory_, states, kill);
+    std::this_thread::sleep_for(std::chrono::microseconds(20'000 + philox({kill, 0, 0, 0}, {79, 1})[0] % 60'000));
+    ASSERT_EQ(::kill(child, SIGKILL), 0);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "the writer ended by itself";
+    for (const auto& entry : std::filesystem::directory_iterator(directory_)) {
+      torn += entry.path().extension() == ".partial" ? 1 : 0;
+    }
+    auto store = PrefixStore::open({.directory = directory_, .bytes = 3 << 20}, states.format());
+    ASSERT_TRUE(store) << store.error().message;
+    for (std::uint32_t seed = 0; seed < 40; ++seed) {
+      served += states.serve(**store, MadeUpStates::tokens(3000, seed, 256)) > 0 ? 1 : 0;
+    }
+    EXPECT_EQ((*store)->figures().corrupt, 0) << "a file gets its name when all of it is there";
+    EXPECT_EQ(files(), (*store)->figures().files);
+  }
+  EXPECT_GT(served, 40);
+  RecordProperty("torn", std::to_string(torn));
+}
+
+}  // namespace
+}  // namespace hadal::engine
