@@ -21,7 +21,8 @@ class HttpReader {
 
   /// Takes the head off the front of `input`; until it is whole nothing is taken. Once kDone, head() is valid.
   [[nodiscard]] Step read_head(std::string& input);
-  /// Takes what is there of the body. Behind kDone the next request begins.
+  /// Takes what is there of the body. Behind kDone the next request begins. May want up to four bytes more of a chunk's
+  /// first line before it finds fault with it.
   [[nodiscard]] Step read_body(std::string& input);
 
   [[nodiscard]] const RequestHead& head() const { return head_; }
