@@ -13,8 +13,9 @@ namespace hadal {
 /// files inside a directory that gets its name only when all of it is there.
 class OutputFile {
  public:
-  /// Makes or empties the file. Errors: kNotFound (no such directory), kResourceExhausted, kUnavailable.
-  [[nodiscard]] static Result<OutputFile> create(const std::filesystem::path& path);
+  /// Makes or empties the file; `mode` are the permissions of a new one. Errors: kNotFound (no such directory),
+  /// kResourceExhausted, kUnavailable.
+  [[nodiscard]] static Result<OutputFile> create(const std::filesystem::path& path, unsigned mode = 0644);
 
   OutputFile(OutputFile&& other) noexcept;
   OutputFile& operator=(OutputFile&&) = delete;

@@ -187,7 +187,7 @@ Status write_prefix_file(const std::filesystem::path& path, const PrefixRecord& 
   const auto write = [&]() -> Status {
     std::vector<std::uint64_t> table;
     const RawHeader header = raw_header(record, format, table);
-    HADAL_ASSIGN(OutputFile file, OutputFile::create(partial));
+    HADAL_ASSIGN(OutputFile file, OutputFile::create(partial, 0600));
     HADAL_TRY(file.append(std::as_bytes(std::span(&header, 1))));
     HADAL_TRY(file.append(std::as_bytes(std::span(table))));
     HADAL_TRY(file.append(record.state->slot));

@@ -25,8 +25,12 @@ constexpr std::string_view kPartialSuffix = ".prefix.partial";
 constexpr std::size_t kNameDigits = 32;
 
 std::int64_t nanoseconds(const std::timespec& time) {
-  return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+  constexpr std::int64_t kMostSeconds = 9'000'000'000;  // the year 2255: a date from outside must not overflow
+  return std::clamp<std::int64_t>(time.tv_sec, 0, kMostSeconds) * 1'000'000'000 + time.tv_nsec;
 }
+
+/// Whether a file is of no use, and not just out of reach at the moment.
+bool is_damage(const Error& error) { return error.code == ErrorCode::kCorrupt || error.code == ErrorCode::kNotFound; }
 
 /// Now, but later than `before` whatever the clock does.
 std::int64_t time_after(std::int64_t before) {
@@ -128,6 +132,8 @@ Status PrefixStore::read_index() {
     }();
     if (header && file_name(header->place.key) == name) {
       found.push_back(*header);
+    } else if (!header && !is_damage(header.error())) {
+      log::warning("a file of the prefix cache is left out: {}", header.error().message);
     } else {
       log::debug("dropping {}: {}", path.string(), header ? "its name is not its key" : header.error().message);
       ++figures_.corrupt;
@@ -201,8 +207,13 @@ std::optional<PrefixStore::Loaded> PrefixStore::read(const Hash128& key, std::in
     const PrefixIndex::Entry* now = index_.find(entry.place.key);
     // The writer may have removed it a moment ago, to make room: then nothing was wrong with it.
     if (now == nullptr || now->id != entry.id) return std::nullopt;
-    log::warning("a file of the prefix cache is dropped: {}", status.error().message);
-    remove_counted(entry.place.key, figures_.corrupt);
+    if (is_damage(status.error())) {
+      log::warning("a file of the prefix cache is dropped: {}", status.error().message);
+      remove_counted(entry.place.key, figures_.corrupt);
+    } else {
+      log::warning("a file of the prefix cache is left out: {}", status.error().message);
+      (void)index_.remove(entry.place.key);
+    }
     return std::nullopt;
   }
   return std::nullopt;
@@ -233,7 +244,12 @@ bool PrefixStore::accepts(const PrefixPlace& place) {
 
 void PrefixStore::put(PrefixRecord record, std::vector<Hash128> replaced) {
   const PrefixPlace place = record.place;
-  const std::int64_t bytes = PrefixHeader::of(place, format_).file_bytes(format_);
+  const PrefixHeader header = PrefixHeader::of(place, format_);
+  HADAL_CHECK(static_cast<std::int64_t>(record.state->slot.size()) == format_.slot_bytes &&
+                  static_cast<std::int64_t>(record.state->tail.size()) == header.tail_bytes(format_) &&
+                  static_cast<std::int64_t>(record.pages.size()) == header.pages * format_.page_bytes,
+              "a record has the sizes of its place");
+  const std::int64_t bytes = header.file_bytes(format_);
   const std::scoped_lock lock(mutex_);
   for (const Hash128& key : replaced) forget_waiting(key);
   if (!index_.add(place, bytes, time_after(index_.newest_use()), false)) {
