@@ -52,10 +52,10 @@ class AnswerWriter final : public engine::TokenSink {
     progress_.update(done, total);
     return {};
   }
-  Status token(const engine::TokenEvent& event) override {
+  Result<bool> token(const engine::TokenEvent& event) override {
     HADAL_TRY(keep(event));
-    if (ids_) return write(fmt::format("{}{}", tokens_.size() > 1 ? " " : "", event.token));
-    return content(event.text);
+    HADAL_TRY(ids_ ? write(fmt::format("{}{}", tokens_.size() > 1 ? " " : "", event.token)) : content(event.text));
+    return false;
   }
   Status tail(std::string_view text) override { return content(text); }
 

@@ -40,9 +40,9 @@ std::string processor() {
 class TextSink final : public engine::TokenSink {
  public:
   Status prefilled(std::int64_t /*done*/, std::int64_t /*total*/) override { return {}; }
-  Status token(const engine::TokenEvent& event) override {
+  Result<bool> token(const engine::TokenEvent& event) override {
     text += event.text;
-    return {};
+    return false;
   }
   Status tail(std::string_view rest) override {
     text += rest;

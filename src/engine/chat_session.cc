@@ -14,9 +14,10 @@ class ReplyParser final : public TokenSink {
   Status prefilled(std::int64_t done, std::int64_t total) override {
     return sink_.prefilled ? sink_.prefilled(done, total) : Status{};
   }
-  Status token(const TokenEvent& event) override {
+  Result<bool> token(const TokenEvent& event) override {
     if (sink_.token) HADAL_TRY(sink_.token(event));
-    return forward(parser_.push(event.text));
+    HADAL_TRY(forward(parser_.push(event.text)));
+    return false;
   }
   Status tail(std::string_view text) override { return forward(parser_.push(text)); }
 

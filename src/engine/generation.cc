@@ -18,6 +18,8 @@ std::string_view name(FinishReason reason) {
       return "context";
     case FinishReason::kCancelled:
       return "cancelled";
+    case FinishReason::kError:
+      return "error";
   }
   HADAL_CHECK(false, "an unknown finish reason");
 }

@@ -10,6 +10,13 @@
 
 namespace hadal::engine {
 
+/// Reasoning at the beginning of an answer.
+struct ReasoningOptions {
+  bool inside = false;          // the prompt ends inside the reasoning
+  std::int64_t end_token = -1;  // ends it
+  std::int64_t budget = -1;     // after so many tokens of reasoning end_token follows; -1: no limit
+};
+
 /// What an answer is to be.
 struct GenerationOptions {
   SamplingOptions sampling{};
@@ -17,13 +24,16 @@ struct GenerationOptions {
   std::vector<std::int64_t> stop_tokens{};  // the first of these ends the answer and belongs to it
   std::vector<std::string> stop_strings{};  // end the answer's text before them; need a tokenizer
   DraftMode drafts = DraftMode::kAuto;
+  std::int64_t min_tokens = 0;         // no stop token is chosen before so many tokens
+  std::vector<std::int64_t> forced{};  // the answer begins with these instead of chosen tokens
+  ReasoningOptions reasoning{};
   /// DSpark: a round ends before the first draft whose confidence (a probability) is below this; 0: never.
   double draft_confidence = 0;
 };
 
-enum class FinishReason : std::uint8_t { kNone, kStopToken, kStopString, kMaxTokens, kContextFull, kCancelled };
+enum class FinishReason : std::uint8_t { kNone, kStopToken, kStopString, kMaxTokens, kContextFull, kCancelled, kError };
 
-/// The reason's name in replies: "stop", "stop_string", "length", "context", "cancelled".
+/// The reason's name in replies: "stop", "stop_string", "length", "context", "cancelled", "error".
 [[nodiscard]] std::string_view name(FinishReason reason);
 
 /// What a generation did and how long it took. Speeds are those of one sequence, also inside a batch.
@@ -31,7 +41,8 @@ struct GenerationStatistics {
   std::int64_t prompt_tokens = 0;  // fed by this generation, without what was reused
   double prefill_seconds = 0;      // until the first token of the answer was chosen
   std::int64_t answer_tokens = 0;
-  double decode_seconds = 0;  // from then on
+  std::int64_t reasoning_tokens = 0;  // of them, the end of the reasoning included
+  double decode_seconds = 0;          // from then on
   std::int64_t plain_steps = 0;
   std::int64_t rounds = 0;                         // steps with drafts
   std::int64_t drafted = 0;                        // verified drafts

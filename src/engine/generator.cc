@@ -118,9 +118,7 @@ Status Generator::step(std::span<Sequence* const> sequences) {
   std::size_t row = 0;
   for (Sequence* const sequence : members_) {
     const auto count = static_cast<std::size_t>(sequence->logits_rows());
-    HADAL_ASSIGN(const std::int64_t accepted,
-                 sequence->absorb(sampler_, std::span(logits_).subspan(row * vocab_, count * vocab_)));
-    accepted_.push_back(accepted);
+    accepted_.push_back(sequence->absorb(sampler_, std::span(logits_).subspan(row * vocab_, count * vocab_)));
     row += count;
   }
   HADAL_TRY(executor_.commit(accepted_));
@@ -140,6 +138,7 @@ Status Generator::run(std::span<Sequence* const> sequences, std::stop_token stop
     }
     HADAL_TRY(step(sequences));
   }
+  for (const Sequence* const sequence : sequences) HADAL_TRY(sequence->status());
   return {};
 }
 

@@ -29,11 +29,12 @@ class Generator {
   Generator(model::Executor& executor, GeneratorOptions options);
 
   /// One step for all sequences that are not finished and fit into the executor's limits: answers first, then prompts
-  /// in the order given. Errors: of the executor, the sampler and the sinks; nothing is committed then, and tokens that
-  /// were sent already count as prompt.
+  /// in the order given. Errors: of the executor and the drafter; nothing is committed then. What goes wrong with one
+  /// answer ends that one only: Sequence::status().
   [[nodiscard]] Status step(std::span<Sequence* const> sequences);
 
   /// Steps until every sequence is finished; a request to stop ends the answers with kCancelled before the next step.
+  /// Errors: of a step, else of the first sequence that failed.
   [[nodiscard]] Status run(std::span<Sequence* const> sequences, std::stop_token stop = {});
 
   [[nodiscard]] model::Executor& executor() { return executor_; }

@@ -65,8 +65,11 @@ void Sampler::load(std::span<const float> logits) {
   best_score_ = 0;
 }
 
-Status Sampler::adjust(std::span<const float> logits, const SamplingOptions& options, const TokenHistory& history) {
+Status Sampler::adjust(std::span<const float> logits, const SamplingOptions& options, const TokenHistory& history,
+                       std::span<const std::int64_t> banned) {
   load(logits);
+  for (const LogitBias& entry : options.logit_bias) scores_[at(entry.token)] += entry.bias;
+  for (const std::int64_t token : banned) scores_[at(token)] = kNever;
   if (options.penalises()) {
     for (const std::int64_t token : history.touched()) {
       double& score = scores_[at(token)];
@@ -77,6 +80,8 @@ Status Sampler::adjust(std::span<const float> logits, const SamplingOptions& opt
         score -= options.presence_penalty + count * options.frequency_penalty;
       }
     }
+  }
+  if (options.penalises() || !options.logit_bias.empty() || !banned.empty()) {
     best_score_ = *std::max_element(scores_.begin(), scores_.end());
   }
   if (best_score_ == kNever) return tl::unexpected<Error>(nothing_to_choose());
@@ -174,8 +179,9 @@ std::int64_t Sampler::draw(const SamplingOptions& options, std::int64_t position
 }
 
 Result<std::int64_t> Sampler::choose(std::span<const float> logits, const SamplingOptions& options,
-                                     const TokenHistory& history, std::int64_t position) {
-  HADAL_TRY(adjust(logits, options, history));
+                                     const TokenHistory& history, std::int64_t position,
+                                     std::span<const std::int64_t> banned) {
+  HADAL_TRY(adjust(logits, options, history, banned));
   if (options.greedy()) return best();
   keep(options);
   return draw(options, position);
@@ -184,7 +190,7 @@ Result<std::int64_t> Sampler::choose(std::span<const float> logits, const Sampli
 Status Sampler::distribution(std::span<const float> logits, const SamplingOptions& options, const TokenHistory& history,
                              std::span<double> out) {
   HADAL_CHECK(out.size() == scores_.size(), "a distribution has one value for each token of the vocabulary");
-  HADAL_TRY(adjust(logits, options, history));
+  HADAL_TRY(adjust(logits, options, history, {}));
   std::fill(out.begin(), out.end(), 0.0);
   if (options.greedy()) {
     out[at(best())] = 1;

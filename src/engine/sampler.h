@@ -26,10 +26,11 @@ class Sampler {
  public:
   explicit Sampler(std::int64_t vocab_size);
 
-  /// The token at absolute position `position` (that of the row plus one). `logits` [vocab_size], `options` checked.
-  /// Errors: kInternal when no token has a number above minus infinity.
+  /// The token at absolute position `position` (that of the row plus one), none of `banned`. `logits` [vocab_size],
+  /// `options` checked. Errors: kInternal when no token has a number above minus infinity.
   [[nodiscard]] Result<std::int64_t> choose(std::span<const float> logits, const SamplingOptions& options,
-                                            const TokenHistory& history, std::int64_t position);
+                                            const TokenHistory& history, std::int64_t position,
+                                            std::span<const std::int64_t> banned = {});
 
   /// The distribution that choose() draws from, [vocab_size] into `out`; one-hot when greedy. Errors as choose().
   [[nodiscard]] Status distribution(std::span<const float> logits, const SamplingOptions& options,
@@ -49,7 +50,7 @@ class Sampler {
   [[nodiscard]] double normaliser() const;
   void load(std::span<const float> logits);
   [[nodiscard]] Status adjust(std::span<const float> logits, const SamplingOptions& options,
-                              const TokenHistory& history);
+                              const TokenHistory& history, std::span<const std::int64_t> banned);
   void keep(const SamplingOptions& options);
   /// Makes the first `count` entries of ranking_ the best tokens in order; the scores have not changed since load().
   void rank(std::size_t count);

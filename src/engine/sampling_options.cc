@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 #include <string_view>
 
 namespace hadal::engine {
@@ -33,6 +34,13 @@ Status check(const SamplingOptions& options) {
   if (options.logprobs < -1 || options.logprobs > 1000) {
     return fail(ErrorCode::kInvalidArgument,
                 fmt::format("logprobs is {}, but must be from 0 to 1000 (or -1 for none)", options.logprobs));
+  }
+  for (const LogitBias& entry : options.logit_bias) {
+    if (entry.token < 0 || !(entry.bias < std::numeric_limits<double>::infinity())) {
+      return fail(ErrorCode::kInvalidArgument, fmt::format("logit_bias has {} for token {}, but wants a number below "
+                                                           "infinity for a token id",
+                                                           entry.bias, entry.token));
+    }
   }
   return {};
 }

@@ -8,6 +8,26 @@
 #include "base/check.h"
 
 namespace hadal::engine {
+namespace {
+
+Status check_token(std::string_view option, std::int64_t token, std::int64_t vocab_size) {
+  if (token >= 0 && token < vocab_size) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              fmt::format("{} names token id {}, which is outside the vocabulary of {}", option, token, vocab_size));
+}
+
+Status check_tokens(const GenerationOptions& options, std::int64_t vocab_size) {
+  for (const LogitBias& entry : options.sampling.logit_bias) {
+    HADAL_TRY(check_token("logit_bias", entry.token, vocab_size));
+  }
+  for (const std::int64_t token : options.forced) HADAL_TRY(check_token("forced", token, vocab_size));
+  if (options.reasoning.budget >= 0) {
+    HADAL_TRY(check_token("reasoning.end_token", options.reasoning.end_token, vocab_size));
+  }
+  return {};
+}
+
+}  // namespace
 
 SequenceSetting SequenceSetting::of(const model::Executor& executor, const text::Tokenizer* tokenizer) {
   return {.vocab_size = executor.model().config().vocab_size,
@@ -52,6 +72,7 @@ void Sequence::reset(model::SequenceState state, std::span<const std::int64_t> t
 
 Status Sequence::begin(const GenerationOptions& options, TokenSink& sink) {
   HADAL_TRY(check(options.sampling));
+  HADAL_TRY(check_tokens(options, setting_.vocab_size));
   if (options.max_tokens < 0) {
     return fail(ErrorCode::kInvalidArgument,
                 fmt::format("max_tokens is {}, but must be 0 or more", options.max_tokens));
@@ -69,6 +90,8 @@ Status Sequence::begin(const GenerationOptions& options, TokenSink& sink) {
   options_ = options;
   sink_ = &sink;
   reason_ = FinishReason::kNone;
+  status_ = {};
+  inside_reasoning_ = options.reasoning.inside;
   prompt_begin_ = state_.length();
   prompt_size_ = size();
   if (options.sampling.penalises()) history_.start(tokens_);
@@ -91,13 +114,15 @@ Status Sequence::finish(FinishReason reason) {
 std::int64_t Sequence::drafts_wanted() const {
   if (finished() || pending() != 1 || size() == prompt_size_) return 0;
   // The last token that an answer may have needs no draft, since it comes with the row before it.
-  const std::int64_t wanted = options_.max_tokens - statistics_.answer_tokens - 1;
-  return std::min({policy_->length(), wanted, setting_.context - size() - 1});
+  std::int64_t wanted = std::min(options_.max_tokens - statistics_.answer_tokens - 1, setting_.context - size() - 1);
+  if (break_ > state_.length()) wanted = std::min(wanted, break_ - size());
+  return std::min(policy_->length(), wanted);
 }
 
 Result<std::int64_t> Sequence::add_draft(Sampler& sampler, std::span<const float> logits) {
-  const auto position = size() + static_cast<std::int64_t>(drafts_.size());
-  HADAL_ASSIGN(const std::int64_t draft, sampler.choose(logits, options_.sampling, history_, position));
+  const auto index = static_cast<std::int64_t>(drafts_.size());
+  HADAL_ASSIGN(const std::int64_t draft, sampler.choose(logits, options_.sampling, history_, size() + index,
+                                                        banned(statistics_.answer_tokens + index)));
   drafts_.push_back(draft);
   if (options_.sampling.penalises()) history_.add(draft);
   return draft;
@@ -125,11 +150,32 @@ std::span<const std::int64_t> Sequence::plan(std::int64_t most) {
   return std::span(tokens_).subspan(static_cast<std::size_t>(start), static_cast<std::size_t>(planned_));
 }
 
+std::span<const std::int64_t> Sequence::banned(std::int64_t answer_tokens) const {
+  return answer_tokens < options_.min_tokens ? std::span<const std::int64_t>(options_.stop_tokens)
+                                             : std::span<const std::int64_t>();
+}
+
+Result<std::int64_t> Sequence::choose(Sampler& sampler, std::span<const float> logits) const {
+  const auto index = static_cast<std::size_t>(statistics_.answer_tokens);
+  if (index < options_.forced.size()) return options_.forced[index];
+  const ReasoningOptions& reasoning = options_.reasoning;
+  if (inside_reasoning_ && reasoning.budget >= 0 && statistics_.reasoning_tokens >= reasoning.budget) {
+    return reasoning.end_token;
+  }
+  return sampler.choose(logits, options_.sampling, history_, size(), banned(statistics_.answer_tokens));
+}
+
+void Sequence::count(std::int64_t token) {
+  ++statistics_.answer_tokens;
+  if (inside_reasoning_) ++statistics_.reasoning_tokens;
+  if (token == options_.reasoning.end_token) inside_reasoning_ = false;
+  if (options_.sampling.penalises()) history_.add(token);
+}
+
 Status Sequence::emit(Sampler& sampler, std::span<const float> logits, std::int64_t token) {
   const std::int64_t position = size();
   tokens_.push_back(token);
-  ++statistics_.answer_tokens;
-  if (options_.sampling.penalises()) history_.add(token);
+  count(token);
   logprobs_.clear();
   if (options_.sampling.logprobs >= 0) {
     HADAL_TRY(sampler.logprobs(logits, token, options_.sampling.logprobs, logprobs_));
@@ -140,16 +186,26 @@ Status Sequence::emit(Sampler& sampler, std::span<const float> logits, std::int6
     return finish(FinishReason::kStopToken);
   }
   HADAL_ASSIGN(const bool stopped, text_->push(token));
-  HADAL_TRY(sink_->token({.token = token, .position = position, .text = text_->piece(), .logprobs = logprobs_}));
-  if (stopped) return finish(FinishReason::kStopString);
+  HADAL_ASSIGN(const bool ended,
+               sink_->token({.token = token, .position = position, .text = text_->piece(), .logprobs = logprobs_}));
+  if (stopped || ended) return finish(FinishReason::kStopString);
   if (statistics_.answer_tokens == options_.max_tokens) return finish(FinishReason::kMaxTokens);
   if (size() >= setting_.context) return finish(FinishReason::kContextFull);
   return {};
 }
 
-Result<std::int64_t> Sequence::absorb(Sampler& sampler, std::span<const float> logits) {
-  const std::int64_t fed = state_.length() + planned_;
+std::int64_t Sequence::absorb(Sampler& sampler, std::span<const float> logits) {
   accepted_ = 0;
+  status_ = absorb_rows(sampler, logits);
+  if (!status_) {
+    reason_ = FinishReason::kError;
+    return 0;
+  }
+  return planned_ - verified_ + accepted_;
+}
+
+Status Sequence::absorb_rows(Sampler& sampler, std::span<const float> logits) {
+  const std::int64_t fed = state_.length() + planned_;
   if (prefilling_) {
     statistics_.prompt_tokens = fed - prompt_begin_;
     HADAL_TRY(sink_->prefilled(statistics_.prompt_tokens, prompt_size_ - prompt_begin_));
@@ -159,12 +215,12 @@ Result<std::int64_t> Sequence::absorb(Sampler& sampler, std::span<const float> l
   for (std::int64_t row = 0; row < logits_rows_; ++row) {
     const auto values = logits.subspan(static_cast<std::size_t>(row) * vocab, vocab);
     // Row by row, since the penalties of a row count the tokens accepted before it.
-    HADAL_ASSIGN(const std::int64_t choice, sampler.choose(values, options_.sampling, history_, size()));
+    HADAL_ASSIGN(const std::int64_t choice, choose(sampler, values));
     HADAL_TRY(emit(sampler, values, choice));
     if (finished() || row == verified_ || choice != drafts_[static_cast<std::size_t>(row)]) break;
     ++accepted_;
   }
-  return planned_ - verified_ + accepted_;
+  return {};
 }
 
 void Sequence::note(double draft_seconds, double step_seconds) {

@@ -55,6 +55,8 @@ class Sequence {
   [[nodiscard]] Status begin(const GenerationOptions& options, TokenSink& sink);
   [[nodiscard]] bool finished() const { return reason_ != FinishReason::kNone; }
   [[nodiscard]] FinishReason reason() const { return reason_; }
+  /// The error of an answer that ended with kError.
+  [[nodiscard]] const Status& status() const { return status_; }
   /// Ends the answer now. What is committed stays; the rest of the prompt stays pending. Errors: of the sink.
   [[nodiscard]] Status finish(FinishReason reason);
   [[nodiscard]] const GenerationStatistics& statistics() const { return statistics_; }
@@ -76,14 +78,19 @@ class Sequence {
   /// Of the planned rows the last so many need logits.
   [[nodiscard]] std::int64_t logits_rows() const { return logits_rows_; }
   /// Takes those logits [logits_rows, vocab_size], chooses tokens and sends them to the sink. A draft stands while it
-  /// is the token chosen from its row (the coupled rule). Returns the number of rows to commit. Errors: of the sampler,
-  /// the sink and the tokenizer; the answer is over then.
-  [[nodiscard]] Result<std::int64_t> absorb(Sampler& sampler, std::span<const float> logits);
+  /// is the token chosen from its row (the coupled rule). Returns the number of rows to commit. An error of the
+  /// sampler, the sink or the tokenizer ends this answer (kError, status()) and nobody else's.
+  [[nodiscard]] std::int64_t absorb(Sampler& sampler, std::span<const float> logits);
   /// The step is committed: counts it and its time.
   void note(double draft_seconds, double step_seconds);
 
  private:
   [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(tokens_.size()); }
+  [[nodiscard]] Status absorb_rows(Sampler& sampler, std::span<const float> logits);
+  [[nodiscard]] Result<std::int64_t> choose(Sampler& sampler, std::span<const float> logits) const;
+  /// Stop tokens while the answer is too short for them.
+  [[nodiscard]] std::span<const std::int64_t> banned(std::int64_t answer_tokens) const;
+  void count(std::int64_t token);
   [[nodiscard]] Status emit(Sampler& sampler, std::span<const float> logits, std::int64_t token);
 
   SequenceSetting setting_;
@@ -96,6 +103,8 @@ class Sequence {
   GenerationOptions options_;
   TokenSink* sink_ = nullptr;
   FinishReason reason_ = FinishReason::kCancelled;  // no answer under way
+  Status status_{};
+  bool inside_reasoning_ = false;
   std::int64_t prompt_size_ = 0;
   std::int64_t prompt_begin_ = 0;  // committed tokens when the answer began
   std::unique_ptr<AnswerText> text_;

@@ -55,6 +55,7 @@ Status Session::generate(const GenerationOptions& options, TokenSink& sink, std:
   while (!sequence_.finished()) {
     if (stop.stop_requested()) return sequence_.finish(FinishReason::kCancelled);
     HADAL_TRY(generator_.step(all));
+    HADAL_TRY(sequence_.status());
     const std::int64_t length = sequence_.state().length();
     if (length != mark || (!marks_.empty() && marks_.back().length() >= length)) continue;
     if (marks_.size() == kMostMarks) marks_.erase(marks_.begin());

@@ -27,8 +27,9 @@ class TokenSink {
 
   /// `done` of `total` prompt tokens have been fed.
   [[nodiscard]] virtual Status prefilled(std::int64_t done, std::int64_t total) = 0;
-  /// Called once a token, in order; also for the stop token, without text.
-  [[nodiscard]] virtual Status token(const TokenEvent& event) = 0;
+  /// Called once a token, in order; also for the stop token, without text. True: the answer ends with this token, as
+  /// with a stop string.
+  [[nodiscard]] virtual Result<bool> token(const TokenEvent& event) = 0;
   /// Text that had been held back when the answer ended without a stop string.
   [[nodiscard]] virtual Status tail(std::string_view text) = 0;
 };

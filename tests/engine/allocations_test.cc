@@ -31,7 +31,7 @@ class Allocations : public testing::BackendTest {
 class Ignore final : public TokenSink {
  public:
   Status prefilled(std::int64_t, std::int64_t) override { return {}; }
-  Status token(const TokenEvent&) override { return {}; }
+  Result<bool> token(const TokenEvent&) override { return false; }
   Status tail(std::string_view) override { return {}; }
 };
 

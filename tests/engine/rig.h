@@ -106,7 +106,7 @@ class Recorder final : public engine::TokenSink {
     progress.emplace_back(done, total);
     return {};
   }
-  Status token(const engine::TokenEvent& event) override {
+  Result<bool> token(const engine::TokenEvent& event) override {
     tokens.push_back(event.token);
     positions.push_back(event.position);
     text += event.text;
@@ -114,8 +114,8 @@ class Recorder final : public engine::TokenSink {
       logprob_tokens.push_back(entry.token);
       logprobs.push_back(entry.logprob);
     }
-    if (on_token) return on_token(*this);
-    return {};
+    if (on_token) HADAL_TRY(on_token(*this));
+    return static_cast<std::int64_t>(tokens.size()) == end_after;
   }
   Status tail(std::string_view rest) override {
     tail_text += rest;
@@ -127,6 +127,7 @@ class Recorder final : public engine::TokenSink {
   std::vector<std::int64_t> tokens, positions, logprob_tokens;
   std::vector<double> logprobs;
   std::string text, tail_text;
+  std::int64_t end_after = -1;  // tokens after which the sink ends the answer
   std::function<Status(Recorder&)> on_token;
 };
 

@@ -125,10 +125,10 @@ TEST_F(SessionTest, TheSamePromptAgainFeedsItsLastTokenOnly) {
 class CountingSink final : public TokenSink {
  public:
   Status prefilled(std::int64_t, std::int64_t) override { return {}; }
-  Status token(const TokenEvent&) override {
+  Result<bool> token(const TokenEvent&) override {
     if (++tokens == kWarm) before = hadal::testing::allocations();
     if (tokens == kWarm + kCounted) after = hadal::testing::allocations();
-    return {};
+    return false;
   }
   Status tail(std::string_view) override { return {}; }
 
