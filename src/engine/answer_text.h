@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "engine/stop_strings.h"
+#include "text/stop_strings.h"
 #include "text/tokenizer.h"
 
 namespace hadal::engine {
@@ -30,7 +30,7 @@ class AnswerText {
   AnswerText(const text::Tokenizer* tokenizer, std::vector<std::string> stops);
 
   std::optional<text::DetokenizingStream> stream_;
-  StopStrings stops_;
+  text::StopStrings stops_;
   std::string decoded_;
   std::string piece_;
 };

@@ -126,9 +126,13 @@ class Reader {
     ++at_;
     skip_space();
     if (peek() == ']') return ++at_, true;
+    std::size_t count = 0;
     while (true) {
       JsonValue item;
       if (!read_value(item, depth)) return false;
+      if (++count > limits_.items) {
+        return refuse(ErrorCode::kResourceExhausted, fmt::format("an array of more than {} items", limits_.items));
+      }
       if (build_) value.items.push_back(std::move(item));
       skip_space();
       if (peek() == ']') return ++at_, true;
@@ -144,10 +148,15 @@ class Reader {
     ++at_;
     skip_space();
     if (peek() == '}') return ++at_, true;
+    std::size_t count = 0;
     while (true) {
       std::string key;
       if (peek() != '"') return refuse("a key is missing in an object");
       if (!read_string(key)) return false;
+      if (limits_.unique_keys && places.contains(key)) return refuse("a key stands twice in an object");
+      if (++count > limits_.members) {
+        return refuse(ErrorCode::kResourceExhausted, fmt::format("an object of more than {} keys", limits_.members));
+      }
       skip_space();
       if (peek() != ':') return refuse("':' is missing in an object");
       ++at_;

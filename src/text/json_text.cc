@@ -131,6 +131,13 @@ std::string normalise_number(std::string_view number) {
   return python_repr(to_double(number));
 }
 
+JsonValue JsonValue::of(double value) {
+  JsonValue result;
+  result.kind = JsonKind::kNumber;
+  result.text = python_repr(value);
+  return result;
+}
+
 void append_json_escaped(std::string& out, std::string_view characters) {
   constexpr std::string_view kHex = "0123456789abcdef";
   std::size_t plain = 0;
@@ -175,7 +182,14 @@ void append_json_string(std::string& out, std::string_view characters) {
   out += '"';
 }
 
-void append_json(std::string& out, const JsonValue& value) {
+namespace {
+
+struct Separators {
+  std::string_view comma;
+  std::string_view colon;
+};
+
+void append_value(std::string& out, const JsonValue& value, const Separators& between) {
   switch (value.kind) {
     case JsonKind::kNull:
       out += "null";
@@ -194,8 +208,8 @@ void append_json(std::string& out, const JsonValue& value) {
       std::string_view separator;
       for (const JsonValue& item : value.items) {
         out += separator;
-        append_json(out, item);
-        separator = ", ";
+        append_value(out, item, between);
+        separator = between.comma;
       }
       out += ']';
       return;
@@ -206,15 +220,21 @@ void append_json(std::string& out, const JsonValue& value) {
       for (const JsonMember& member : value.members) {
         out += separator;
         append_json_string(out, member.key);
-        out += ": ";
-        append_json(out, member.value);
-        separator = ", ";
+        out += between.colon;
+        append_value(out, member.value, between);
+        separator = between.comma;
       }
       out += '}';
       return;
     }
   }
 }
+
+}  // namespace
+
+void append_json(std::string& out, const JsonValue& value) { append_value(out, value, {", ", ": "}); }
+
+void append_compact_json(std::string& out, const JsonValue& value) { append_value(out, value, {",", ":"}); }
 
 std::string to_json(const JsonValue& value) {
   std::string out;

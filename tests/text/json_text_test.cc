@@ -132,5 +132,33 @@ TEST(JsonText, ReadsItsOwnTextAndAgreesWithAnotherReaderOnDamagedText) {
   }
 }
 
+TEST(JsonText, StrictLimitsRefuseDoubleKeysAndCountPerContainer) {
+  JsonLimits limits;
+  limits.unique_keys = true;
+  limits.members = 2;
+  limits.items = 3;
+  limits.depth = 2;
+  EXPECT_TRUE(parse_json(R"({"a":[1,2,3],"b":{"a":1}})", limits));
+  const auto message = [&limits](std::string_view text) {
+    const auto value = parse_json(text, limits);
+    return value ? std::string("read") : value.error().message;
+  };
+  EXPECT_EQ(message(R"({"a":1,"a":2})"), "JSON text, byte 10: a key stands twice in an object");
+  EXPECT_EQ(message(R"({"a":1,"\u0061":2})"), "JSON text, byte 15: a key stands twice in an object");
+  EXPECT_EQ(message(R"({"a":1,"b":2,"c":3})"), "JSON text, byte 16: an object of more than 2 keys");
+  EXPECT_EQ(message("[1,2,3,4]"), "JSON text, byte 8: an array of more than 3 items");
+  EXPECT_EQ(message("[[[1]]]"), "JSON text, byte 2: nested deeper than 2 levels");
+}
+
+TEST(JsonText, CompactFormHasNoSpaces) {
+  const auto value = parse_json(R"({ "a" : [1, 2.50, "x, y: z"], "b": {"c": null, "d": true}, "e": [] })");
+  ASSERT_TRUE(value);
+  std::string text;
+  append_compact_json(text, *value);
+  EXPECT_EQ(text, R"({"a":[1,2.5,"x, y: z"],"b":{"c":null,"d":true},"e":[]})");
+  EXPECT_EQ(JsonValue::of(-9999.0).text, "-9999.0");
+  EXPECT_EQ(JsonValue::of(-0.95).text, "-0.95");
+}
+
 }  // namespace
 }  // namespace hadal::text

@@ -1,8 +1,8 @@
-#include "engine/stop_strings.h"
+#include "text/stop_strings.h"
 
 #include <algorithm>
 
-namespace hadal::engine {
+namespace hadal::text {
 
 bool StopStrings::push(std::string_view piece, std::string& out) {
   if (stops_.empty()) {
@@ -42,4 +42,4 @@ void StopStrings::finish(std::string& out) {
   held_.clear();
 }
 
-}  // namespace hadal::engine
+}  // namespace hadal::text

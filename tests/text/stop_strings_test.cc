@@ -1,11 +1,11 @@
-#include "engine/stop_strings.h"
+#include "text/stop_strings.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
-namespace hadal::engine {
+namespace hadal::text {
 namespace {
 
 struct Outcome {
@@ -62,4 +62,4 @@ TEST(StopStrings, HoldsBackOnlyWhatMayStillMatch) {
 }
 
 }  // namespace
-}  // namespace hadal::engine
+}  // namespace hadal::text

@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-namespace hadal::engine {
+namespace hadal::text {
 
 /// Looks for stop strings in a text that arrives in pieces of any cut. Holds back only what may still become one. The
 /// result does not depend on the cut: the match that ends first wins, the longer one of two that end together.
@@ -25,4 +25,4 @@ class StopStrings {
   std::string held_;  // a proper prefix of a stop string
 };
 
-}  // namespace hadal::engine
+}  // namespace hadal::text
