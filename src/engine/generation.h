@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/draft_policy.h"
+#include "engine/json_constraint.h"
 #include "engine/sampling_options.h"
 
 namespace hadal::engine {
@@ -27,6 +29,8 @@ struct GenerationOptions {
   std::int64_t min_tokens = 0;         // no stop token is chosen before so many tokens
   std::vector<std::int64_t> forced{};  // the answer begins with these instead of chosen tokens
   ReasoningOptions reasoning{};
+  /// Set: the answer behind the reasoning is one JSON object, after which a stop token follows.
+  std::shared_ptr<const SortedTokens> json_object{};
   /// DSpark: a round ends before the first draft whose confidence (a probability) is below this; 0: never.
   double draft_confidence = 0;
 };

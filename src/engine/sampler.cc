@@ -66,10 +66,15 @@ void Sampler::load(std::span<const float> logits) {
 }
 
 Status Sampler::adjust(std::span<const float> logits, const SamplingOptions& options, const TokenHistory& history,
-                       std::span<const std::int64_t> banned) {
+                       const ChoiceLimits& limits) {
   load(logits);
   for (const LogitBias& entry : options.logit_bias) scores_[at(entry.token)] += entry.bias;
-  for (const std::int64_t token : banned) scores_[at(token)] = kNever;
+  for (const std::int64_t token : limits.banned) scores_[at(token)] = kNever;
+  if (!limits.allowed.empty()) {
+    for (std::size_t token = 0; token < scores_.size(); ++token) {
+      if ((limits.allowed[token / 64] >> (token % 64) & 1) == 0) scores_[token] = kNever;
+    }
+  }
   if (options.penalises()) {
     for (const std::int64_t token : history.touched()) {
       double& score = scores_[at(token)];
@@ -81,7 +86,7 @@ Status Sampler::adjust(std::span<const float> logits, const SamplingOptions& opt
       }
     }
   }
-  if (options.penalises() || !options.logit_bias.empty() || !banned.empty()) {
+  if (options.penalises() || !options.logit_bias.empty() || !limits.banned.empty() || !limits.allowed.empty()) {
     best_score_ = *std::max_element(scores_.begin(), scores_.end());
   }
   if (best_score_ == kNever) return tl::unexpected<Error>(nothing_to_choose());
@@ -179,9 +184,8 @@ std::int64_t Sampler::draw(const SamplingOptions& options, std::int64_t position
 }
 
 Result<std::int64_t> Sampler::choose(std::span<const float> logits, const SamplingOptions& options,
-                                     const TokenHistory& history, std::int64_t position,
-                                     std::span<const std::int64_t> banned) {
-  HADAL_TRY(adjust(logits, options, history, banned));
+                                     const TokenHistory& history, std::int64_t position, const ChoiceLimits& limits) {
+  HADAL_TRY(adjust(logits, options, history, limits));
   if (options.greedy()) return best();
   keep(options);
   return draw(options, position);

@@ -16,6 +16,12 @@ struct TokenLogprob {
   double logprob = 0;
 };
 
+/// Which tokens may be chosen at all.
+struct ChoiceLimits {
+  std::span<const std::int64_t> banned{};    // ids
+  std::span<const std::uint64_t> allowed{};  // a bit for each token; empty: all
+};
+
 /// Chooses tokens from rows of logits, in double. Every order is fixed: sums run over ascending ids (over the ranking
 /// where top_k is set), rankings are by score descending and then by id ascending, NaN counts as the smallest value.
 /// So a choice depends on logits, options, history and position alone. A draw is Gumbel-max: the kept token with the
@@ -26,11 +32,11 @@ class Sampler {
  public:
   explicit Sampler(std::int64_t vocab_size);
 
-  /// The token at absolute position `position` (that of the row plus one), none of `banned`. `logits` [vocab_size],
-  /// `options` checked. Errors: kInternal when no token has a number above minus infinity.
+  /// The token at absolute position `position` (that of the row plus one). `logits` [vocab_size], `options` checked.
+  /// Errors: kInternal when no token has a number above minus infinity.
   [[nodiscard]] Result<std::int64_t> choose(std::span<const float> logits, const SamplingOptions& options,
                                             const TokenHistory& history, std::int64_t position,
-                                            std::span<const std::int64_t> banned = {});
+                                            const ChoiceLimits& limits = {});
 
   /// The distribution that choose() draws from, [vocab_size] into `out`; one-hot when greedy. Errors as choose().
   [[nodiscard]] Status distribution(std::span<const float> logits, const SamplingOptions& options,
@@ -50,7 +56,7 @@ class Sampler {
   [[nodiscard]] double normaliser() const;
   void load(std::span<const float> logits);
   [[nodiscard]] Status adjust(std::span<const float> logits, const SamplingOptions& options,
-                              const TokenHistory& history, std::span<const std::int64_t> banned);
+                              const TokenHistory& history, const ChoiceLimits& limits);
   void keep(const SamplingOptions& options);
   /// Makes the first `count` entries of ranking_ the best tokens in order; the scores have not changed since load().
   void rank(std::size_t count);

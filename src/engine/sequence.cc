@@ -21,6 +21,12 @@ Status check_tokens(const GenerationOptions& options, std::int64_t vocab_size) {
     HADAL_TRY(check_token("logit_bias", entry.token, vocab_size));
   }
   for (const std::int64_t token : options.forced) HADAL_TRY(check_token("forced", token, vocab_size));
+  if (options.json_object) {
+    if (options.stop_tokens.empty()) {
+      return fail(ErrorCode::kInvalidArgument, "an answer that is one JSON object needs a stop token behind it");
+    }
+    HADAL_CHECK(options.json_object->vocab_size() == vocab_size, "the sorted tokens are those of the model");
+  }
   if (options.reasoning.budget >= 0) {
     HADAL_TRY(check_token("reasoning.end_token", options.reasoning.end_token, vocab_size));
   }
@@ -92,6 +98,8 @@ Status Sequence::begin(const GenerationOptions& options, TokenSink& sink) {
   reason_ = FinishReason::kNone;
   status_ = {};
   inside_reasoning_ = options.reasoning.inside;
+  json_.reset();
+  if (options.json_object) json_.emplace(options.json_object);
   prompt_begin_ = state_.length();
   prompt_size_ = size();
   if (options.sampling.penalises()) history_.start(tokens_);
@@ -122,7 +130,7 @@ std::int64_t Sequence::drafts_wanted() const {
 Result<std::int64_t> Sequence::add_draft(Sampler& sampler, std::span<const float> logits) {
   const auto index = static_cast<std::int64_t>(drafts_.size());
   HADAL_ASSIGN(const std::int64_t draft, sampler.choose(logits, options_.sampling, history_, size() + index,
-                                                        banned(statistics_.answer_tokens + index)));
+                                                        {.banned = banned(statistics_.answer_tokens + index)}));
   drafts_.push_back(draft);
   if (options_.sampling.penalises()) history_.add(draft);
   return draft;
@@ -155,18 +163,24 @@ std::span<const std::int64_t> Sequence::banned(std::int64_t answer_tokens) const
                                              : std::span<const std::int64_t>();
 }
 
-Result<std::int64_t> Sequence::choose(Sampler& sampler, std::span<const float> logits) const {
+Result<std::int64_t> Sequence::choose(Sampler& sampler, std::span<const float> logits) {
   const auto index = static_cast<std::size_t>(statistics_.answer_tokens);
   if (index < options_.forced.size()) return options_.forced[index];
   const ReasoningOptions& reasoning = options_.reasoning;
   if (inside_reasoning_ && reasoning.budget >= 0 && statistics_.reasoning_tokens >= reasoning.budget) {
     return reasoning.end_token;
   }
-  return sampler.choose(logits, options_.sampling, history_, size(), banned(statistics_.answer_tokens));
+  ChoiceLimits limits{.banned = banned(statistics_.answer_tokens)};
+  if (json_ && !inside_reasoning_) {
+    if (json_->complete()) return options_.stop_tokens.front();
+    limits.allowed = json_->allowed();
+  }
+  return sampler.choose(logits, options_.sampling, history_, size(), limits);
 }
 
 void Sequence::count(std::int64_t token) {
   ++statistics_.answer_tokens;
+  if (json_ && !inside_reasoning_ && !json_->push(token)) json_.reset();  // forced, or the stop token
   if (inside_reasoning_) ++statistics_.reasoning_tokens;
   if (token == options_.reasoning.end_token) inside_reasoning_ = false;
   if (options_.sampling.penalises()) history_.add(token);

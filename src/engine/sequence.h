@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -87,7 +88,7 @@ class Sequence {
  private:
   [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(tokens_.size()); }
   [[nodiscard]] Status absorb_rows(Sampler& sampler, std::span<const float> logits);
-  [[nodiscard]] Result<std::int64_t> choose(Sampler& sampler, std::span<const float> logits) const;
+  [[nodiscard]] Result<std::int64_t> choose(Sampler& sampler, std::span<const float> logits);
   /// Stop tokens while the answer is too short for them.
   [[nodiscard]] std::span<const std::int64_t> banned(std::int64_t answer_tokens) const;
   void count(std::int64_t token);
@@ -105,6 +106,7 @@ class Sequence {
   FinishReason reason_ = FinishReason::kCancelled;  // no answer under way
   Status status_{};
   bool inside_reasoning_ = false;
+  std::optional<JsonConstraint> json_;
   std::int64_t prompt_size_ = 0;
   std::int64_t prompt_begin_ = 0;  // committed tokens when the answer began
   std::unique_ptr<AnswerText> text_;

@@ -7,6 +7,7 @@
 
 #include "engine/request_recorder.h"
 #include "engine/rig.h"
+#include "testing/byte_tokenizer.h"
 
 namespace hadal::engine {
 namespace {
@@ -250,6 +251,39 @@ TEST_F(SchedulerTest, ForcedTokensReasoningAndMinimumLength) {
   const auto stretched = alone(short_answer);
   EXPECT_GE(stretched->tokens.size(), 5U);
   EXPECT_EQ(std::count(stretched->tokens.begin(), stretched->tokens.begin() + 5, usual->tokens.front()), 0);
+}
+
+TEST_F(SchedulerTest, AJsonObjectIsHeldToWithAndWithoutDrafts) {
+  const auto tokenizer = text::Tokenizer::parse(hadal::testing::byte_tokenizer_json(384), "byte tokenizer").value();
+  const auto sorted = std::make_shared<const SortedTokens>(tokenizer, rig_->model->config().vocab_size);
+  ServiceRequest request{.prompt = prompt(1, 20), .options = {.max_tokens = 60, .stop_tokens = {383}}};
+  request.options.sampling = {.temperature = 1};
+  request.options.reasoning = {.inside = true, .end_token = 382, .budget = 3};
+  request.options.json_object = sorted;
+  // Braces and quotes are likely, so that some objects end.
+  for (const char byte : std::string_view("{}\"")) {
+    const std::string text(1, byte);
+    request.options.sampling.logit_bias.push_back({.token = tokenizer.encode(text).value().front(), .bias = 6});
+  }
+  int complete = 0;
+  for (std::uint64_t seed = 0; seed < 12; ++seed) {
+    request.options.sampling.seed = seed;
+    request.options.drafts = DraftMode::kOff;
+    const auto answer = alone(request);
+    request.options.drafts = DraftMode::kOn;
+    EXPECT_EQ(alone(request)->tokens, answer->tokens);
+    ASSERT_TRUE(answer->result->status);
+    const bool whole = answer->result->reason == FinishReason::kStopToken;
+    const std::int64_t reasoning = answer->result->statistics.reasoning_tokens;
+    JsonObjectState state;
+    for (std::size_t i = static_cast<std::size_t>(reasoning); i + (whole ? 1 : 0) < answer->tokens.size(); ++i) {
+      const std::string_view bytes = tokenizer.token_bytes(static_cast<std::int32_t>(answer->tokens[i]));
+      for (const char byte : bytes) ASSERT_TRUE(state.advance(static_cast<std::uint8_t>(byte)));
+    }
+    EXPECT_EQ(state.complete(), whole);
+    complete += whole ? 1 : 0;
+  }
+  EXPECT_GT(complete, 0);
 }
 
 TEST_F(SchedulerTest, AnErrorInOneAnswerLeavesTheOthers) {
