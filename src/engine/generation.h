@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/answer_constraint.h"
 #include "engine/draft_policy.h"
-#include "engine/json_constraint.h"
 #include "engine/sampling_options.h"
 
 namespace hadal::engine {
@@ -29,8 +29,8 @@ struct GenerationOptions {
   std::int64_t min_tokens = 0;         // no stop token is chosen before so many tokens
   std::vector<std::int64_t> forced{};  // the answer begins with these instead of chosen tokens
   ReasoningOptions reasoning{};
-  /// Set: the answer behind the reasoning is one JSON object, after which a stop token follows.
-  std::shared_ptr<const SortedTokens> json_object{};
+  /// Form of the answer behind the reasoning: each answer holds to a clone of it. Null: none.
+  std::shared_ptr<const AnswerConstraint> constraint{};
   /// DSpark: a round ends before the first draft whose confidence (a probability) is below this; 0: never.
   double draft_confidence = 0;
 };

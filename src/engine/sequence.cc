@@ -21,11 +21,11 @@ Status check_tokens(const GenerationOptions& options, std::int64_t vocab_size) {
     HADAL_TRY(check_token("logit_bias", entry.token, vocab_size));
   }
   for (const std::int64_t token : options.forced) HADAL_TRY(check_token("forced", token, vocab_size));
-  if (options.json_object) {
+  if (options.constraint) {
     if (options.stop_tokens.empty()) {
-      return fail(ErrorCode::kInvalidArgument, "an answer that is one JSON object needs a stop token behind it");
+      return fail(ErrorCode::kInvalidArgument, "an answer that is held to a form needs a stop token behind it");
     }
-    HADAL_CHECK(options.json_object->vocab_size() == vocab_size, "the sorted tokens are those of the model");
+    HADAL_CHECK(options.constraint->vocab_size() == vocab_size, "the constraint knows the model's tokens");
   }
   if (options.reasoning.budget >= 0) {
     HADAL_TRY(check_token("reasoning.end_token", options.reasoning.end_token, vocab_size));
@@ -98,8 +98,7 @@ Status Sequence::begin(const GenerationOptions& options, TokenSink& sink) {
   reason_ = FinishReason::kNone;
   status_ = {};
   inside_reasoning_ = options.reasoning.inside;
-  json_.reset();
-  if (options.json_object) json_.emplace(options.json_object);
+  constraint_ = options.constraint ? options.constraint->clone() : nullptr;
   prompt_begin_ = state_.length();
   prompt_size_ = size();
   if (options.sampling.penalises()) history_.start(tokens_);
@@ -171,16 +170,16 @@ Result<std::int64_t> Sequence::choose(Sampler& sampler, std::span<const float> l
     return reasoning.end_token;
   }
   ChoiceLimits limits{.banned = banned(statistics_.answer_tokens)};
-  if (json_ && !inside_reasoning_) {
-    if (json_->complete()) return options_.stop_tokens.front();
-    limits.allowed = json_->allowed();
+  if (constraint_ && !inside_reasoning_) {
+    if (constraint_->complete()) return options_.stop_tokens.front();
+    constraint_->limit(limits);
   }
   return sampler.choose(logits, options_.sampling, history_, size(), limits);
 }
 
 void Sequence::count(std::int64_t token) {
   ++statistics_.answer_tokens;
-  if (json_ && !inside_reasoning_ && !json_->push(token)) json_.reset();  // forced, or the stop token
+  if (constraint_ && !inside_reasoning_ && !constraint_->push(token)) constraint_.reset();  // forced, or a stop token
   if (inside_reasoning_) ++statistics_.reasoning_tokens;
   if (token == options_.reasoning.end_token) inside_reasoning_ = false;
   if (options_.sampling.penalises()) history_.add(token);
@@ -196,7 +195,7 @@ Status Sequence::emit(Sampler& sampler, std::span<const float> logits, std::int6
   }
   const auto& stops = options_.stop_tokens;
   if (std::find(stops.begin(), stops.end(), token) != stops.end()) {
-    HADAL_TRY(sink_->token({.token = token, .position = position, .logprobs = logprobs_}));
+    HADAL_TRY(sink_->token({.token = token, .position = position, .logprobs = logprobs_, .ends = true}));
     return finish(FinishReason::kStopToken);
   }
   HADAL_ASSIGN(const bool stopped, text_->push(token));

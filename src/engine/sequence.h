@@ -106,7 +106,7 @@ class Sequence {
   FinishReason reason_ = FinishReason::kCancelled;  // no answer under way
   Status status_{};
   bool inside_reasoning_ = false;
-  std::optional<JsonConstraint> json_;
+  std::unique_ptr<AnswerConstraint> constraint_;
   std::int64_t prompt_size_ = 0;
   std::int64_t prompt_begin_ = 0;  // committed tokens when the answer began
   std::unique_ptr<AnswerText> text_;

@@ -25,8 +25,9 @@ struct Service::Parts {
       : options(given), scheduler(executor, cache, tokenizer, given), figures(scheduler.figures()) {}
 
   void run(const std::stop_token& stop);
-  /// Hands what was submitted and cancelled to the scheduler. Caller holds the mutex.
-  void take_inbox();
+  /// Hands what was submitted and cancelled to the scheduler, without the mutex meanwhile: sinks are called, and they
+  /// may take locks under which others call the service.
+  void take_inbox(std::unique_lock<std::mutex>& lock);
   void wait_for_work(std::unique_lock<std::mutex>& lock, const std::stop_token& stop);
 
   const ServiceOptions options;
@@ -47,15 +48,16 @@ struct Service::Parts {
   std::jthread thread;  // last: it uses everything above
 };
 
-void Service::Parts::take_inbox() {
-  for (Submission& entry : submitted) scheduler.add(entry.id, std::move(entry.request), std::move(entry.sink));
-  submitted.clear();
-  for (const RequestId id : cancelled) scheduler.cancel(id);
-  cancelled.clear();
-  if (std::exchange(end_all, false)) {
-    scheduler.end_all({ErrorCode::kUnavailable, "the server is shutting down"});
-  }
+void Service::Parts::take_inbox(std::unique_lock<std::mutex>& lock) {
+  std::vector<Submission> arrived = std::exchange(submitted, {});
+  const std::vector<RequestId> left = std::exchange(cancelled, {});
+  const bool end = std::exchange(end_all, false);
   woken = false;
+  lock.unlock();
+  for (Submission& entry : arrived) scheduler.add(entry.id, std::move(entry.request), std::move(entry.sink));
+  for (const RequestId id : left) scheduler.cancel(id);
+  if (end) scheduler.end_all({ErrorCode::kUnavailable, "the server is shutting down"});
+  lock.lock();
 }
 
 void Service::Parts::wait_for_work(std::unique_lock<std::mutex>& lock, const std::stop_token& stop) {
@@ -70,11 +72,11 @@ void Service::Parts::wait_for_work(std::unique_lock<std::mutex>& lock, const std
 void Service::Parts::run(const std::stop_token& stop) {
   std::unique_lock lock(mutex);
   while (!stop.stop_requested()) {
-    take_inbox();
+    take_inbox(lock);
     if (options.step_delay.count() > 0 && !scheduler.empty()) {
       // A cancellation during the pause counts before the step.
       changed.wait_for(lock, stop, options.step_delay, [this] { return !cancelled.empty() || end_all; });
-      take_inbox();
+      take_inbox(lock);
     }
     lock.unlock();
     const bool worked = scheduler.step();
@@ -84,7 +86,7 @@ void Service::Parts::run(const std::stop_token& stop) {
     if (idle) ended.notify_all();
     if (!worked) wait_for_work(lock, stop);
   }
-  take_inbox();
+  take_inbox(lock);
   lock.unlock();
   scheduler.end_all({ErrorCode::kUnavailable, "the server is shutting down"});
 }

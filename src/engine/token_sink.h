@@ -15,6 +15,7 @@ struct TokenEvent {
   std::int64_t position = 0;                 // absolute
   std::string_view text{};                   // what became showable with it; may be empty, never half a character
   std::span<const TokenLogprob> logprobs{};  // of the token, then the best ones; empty unless asked for
+  bool ends = false;                         // it is a stop token
 };
 
 /// Receives a generation as it happens, on the thread that runs it. An error ends the generation and is returned by it.

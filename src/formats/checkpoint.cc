@@ -9,6 +9,7 @@
 
 #include "base/mapped_file.h"
 #include "base/problems.h"
+#include "base/sha256.h"
 #include "base/units.h"
 #include "formats/shard_index.h"
 
@@ -102,6 +103,24 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::open(const std::filesystem::path
   HADAL_ASSIGN(checkpoint->config_, read_model_config(directory / "config.json"));
   HADAL_TRY(checkpoint->load());
   return checkpoint;
+}
+
+Result<std::string> Checkpoint::fingerprint() const {
+  std::string all;
+  HADAL_ASSIGN(all, read_file(directory_ / "config.json", kMaxIndexBytes));
+  for (const Shard& shard : shards_) {
+    std::error_code error;
+    const auto time = std::filesystem::last_write_time(directory_ / shard.file, error);
+    if (error) {
+      return fail(ErrorCode::kUnavailable, fmt::format("{}: {}", (directory_ / shard.file).string(), error.message()));
+    }
+    all += fmt::format("\n{} {} {}", shard.file, shard.file_bytes, time.time_since_epoch().count());
+  }
+  for (const Entry& entry : tensors_) {
+    all += fmt::format("\n{} {} {} {} {}", entry.name, entry.shard, static_cast<int>(entry.info->type),
+                       entry.info->begin, entry.info->end);
+  }
+  return sha256_hex(all);
 }
 
 Status Checkpoint::load() {

@@ -36,6 +36,9 @@ class Checkpoint final : public WeightSource {
   [[nodiscard]] std::int64_t weight_bytes() const { return weight_bytes_; }
   /// What is odd but does no harm, a sentence each.
   [[nodiscard]] const std::vector<std::string>& warnings() const { return warnings_; }
+  /// Names the weights as well as it can be done without reading them: configuration, tensors and where they stand,
+  /// sizes and times of the files. A copy with other times has another name. Errors: kUnavailable (a file has gone).
+  [[nodiscard]] Result<std::string> fingerprint() const;
   /// Index into shards() of the file that holds a tensor. Errors: kNotFound.
   [[nodiscard]] Result<std::int64_t> shard_of(std::string_view name) const;
 

@@ -110,7 +110,7 @@ TEST_F(JsonConstraintTest, AllowsExactlyTheTokensThatCanFollow) {
     JsonObjectState state;
     for (const char byte : text) ASSERT_TRUE(state.advance(static_cast<std::uint8_t>(byte)));
     std::vector<std::uint64_t> mask(static_cast<std::size_t>(tokens_->vocab_size() + 63) / 64);
-    tokens_->allow(state, mask);
+    tokens_->allow(state, [](JsonObjectState& at, std::uint8_t byte) { return at.advance(byte); }, mask);
     for (std::int32_t id = 0; id < tokens_->vocab_size(); ++id) {
       const std::string_view bytes = tokenizer_->token_bytes(id);
       JsonObjectState next = state;
@@ -129,7 +129,9 @@ TEST_F(JsonConstraintTest, RandomChoicesEndInAnObjectThatParses) {
     JsonConstraint constraint(tokens_);
     std::string text;
     for (int step = 0; step < 120 && !constraint.complete(); ++step) {
-      const auto allowed = constraint.allowed();
+      ChoiceLimits limits;
+      constraint.limit(limits);
+      const auto allowed = limits.allowed;
       std::vector<std::int64_t> choices;
       for (std::int64_t id = 0; id < tokens_->vocab_size(); ++id) {
         if ((allowed[static_cast<std::size_t>(id) / 64] >> (id % 64) & 1) != 0) choices.push_back(id);
@@ -150,6 +152,19 @@ TEST_F(JsonConstraintTest, RandomChoicesEndInAnObjectThatParses) {
     EXPECT_TRUE(parsed->is(text::JsonKind::kObject));
   }
   EXPECT_GT(complete, 5);
+}
+
+TEST_F(JsonConstraintTest, GoesOnFromABeginningThatStandsInThePrompt) {
+  JsonConstraint constraint(tokens_);
+  ASSERT_TRUE(constraint.begin_with(R"({"a": [1, {"b": "c)"));
+  std::unique_ptr<AnswerConstraint> copy = constraint.clone();
+  for (const char* const piece : {"\"", "}", "]", "}"}) {
+    EXPECT_FALSE(copy->complete());
+    ASSERT_TRUE(copy->push(tokenizer_->encode(piece).value().front())) << piece;
+  }
+  EXPECT_TRUE(copy->complete());
+  EXPECT_FALSE(constraint.complete());
+  EXPECT_FALSE(JsonConstraint(tokens_).begin_with("Sure: {"));
 }
 
 TEST_F(JsonConstraintTest, RefusesTokensThatAreNotAllowed) {

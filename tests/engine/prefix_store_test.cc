@@ -2,12 +2,14 @@
 
 #include "engine/prefix_store.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <fstream>
@@ -302,16 +304,18 @@ TEST_F(PrefixStoreTest, ServesRightStatesWhileTheWriterWorks) {
   EXPECT_EQ(files(), store->figures().files);
 }
 
-/// Fills the cache until it is killed.
+/// Fills the cache until it is killed; a byte to `told` says that a few more states are written.
 [[noreturn]] void write_until_killed(const std::filesystem::path& directory, const MadeUpStates& states,
-                                     std::uint32_t seed) {
+                                     std::uint32_t seed, int told) {
   auto store = PrefixStore::open({.directory = directory, .bytes = 3 << 20, .queue_bytes = 1 << 20}, states.format());
   if (!store) ::_exit(1);
   for (std::uint32_t round = 0;; ++round) {
     const auto bits = philox({round, seed, 0, 0}, {78, 1});
     const Tokens tokens = MadeUpStates::tokens(3000, bits[0] % 40, 256);
     (void)states.put(**store, MadeUpStates::keys(std::span(tokens).first(1 + bits[1] % 3000)));
-    if (round % 8 == 7) (*store)->flush();
+    if (round % 8 != 7) continue;
+    (*store)->flush();
+    if (::write(told, "w", 1) != 1) ::_exit(1);
   }
 }
 
@@ -320,11 +324,20 @@ TEST_F(PrefixStoreTest, AKillAtAnyMomentLeavesOnlyRightStates) {
   std::int64_t served = 0;
   std::int64_t torn = 0;
   for (std::uint32_t kill = 0; kill < 12; ++kill) {
+    std::array<int, 2> ends{};
+    ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
-    if (child == 0) write_until_killed(directory_, states, kill);
-    std::this_thread::sleep_for(std::chrono::microseconds(20'000 + philox({kill, 0, 0, 0}, {79, 1})[0] % 60'000));
+    if (child == 0) write_until_killed(directory_, states, kill, ends[1]);
+    ::close(ends[1]);
+    // Something is written first, however slow the machine is; then any moment of what follows.
+    for (std::uint32_t groups = 0; groups < 1 + kill % 3; ++groups) {
+      char byte = 0;
+      ASSERT_EQ(::read(ends[0], &byte, 1), 1) << "the writer ended by itself";
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(philox({kill, 0, 0, 0}, {79, 1})[0] % 8'000));
     ASSERT_EQ(::kill(child, SIGKILL), 0);
+    ::close(ends[0]);
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     ASSERT_TRUE(WIFSIGNALED(status)) << "the writer ended by itself";

@@ -5,6 +5,7 @@
 #include <map>
 #include <random>
 
+#include "engine/json_constraint.h"
 #include "engine/request_recorder.h"
 #include "engine/rig.h"
 #include "testing/byte_tokenizer.h"
@@ -259,7 +260,7 @@ TEST_F(SchedulerTest, AJsonObjectIsHeldToWithAndWithoutDrafts) {
   ServiceRequest request{.prompt = prompt(1, 20), .options = {.max_tokens = 60, .stop_tokens = {383}}};
   request.options.sampling = {.temperature = 1};
   request.options.reasoning = {.inside = true, .end_token = 382, .budget = 3};
-  request.options.json_object = sorted;
+  request.options.constraint = std::make_shared<const JsonConstraint>(sorted);
   // Braces and quotes are likely, so that some objects end.
   for (const char byte : std::string_view("{}\"")) {
     const std::string text(1, byte);
