@@ -13,6 +13,7 @@ constexpr std::array<std::string_view, 3> kMarkers{marker::kDsml, "｜｜DSML｜
 
 /// The marker's spellings that count under the rules.
 std::span<const std::string_view> markers(const Rules& rules) {
+  if (rules.tokens) return std::span(&kDsmlToken, 1);
   return std::span(kMarkers).first(rules.lenient ? kMarkers.size() : 1);
 }
 

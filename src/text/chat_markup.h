@@ -33,8 +33,14 @@ struct ParameterTag {
   bool is_string = false;
 };
 
+/// Bytes that no well-formed text has; they stand for markers that came as tokens.
+inline constexpr std::string_view kDsmlToken = "\xFF";
+inline constexpr std::string_view kThinkEndToken = "\xFE";
+inline constexpr std::string_view kThinkToken = "\xFD";
+
 struct Rules {
   bool lenient = false;          // doubled bars and a lost first bar count as the marker
+  bool tokens = false;           // only kDsmlToken is the marker
   std::size_t max_bytes = 4096;  // a longer tag does not match
 };
 

@@ -1,6 +1,7 @@
 #include "text/chat_parser.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 
 #include "text/chat_markers.h"
@@ -9,6 +10,20 @@
 namespace hadal::text {
 
 using markup::Match;
+
+namespace {
+
+constexpr std::string_view kTextEnds = "<\xFD\xFE\xFF";  // what may begin a tag, and stand-ins
+
+/// Stand-in of a marker token; "" for others.
+std::string_view stand_in(std::string_view token) {
+  if (token == marker::kDsml) return markup::kDsmlToken;
+  if (token == marker::kThinkEnd) return markup::kThinkEndToken;
+  if (token == marker::kThink) return markup::kThinkToken;
+  return {};
+}
+
+}  // namespace
 
 std::string_view name(ChatWarning warning) {
   switch (warning) {
@@ -38,23 +53,26 @@ std::string_view name(ChatWarning warning) {
       return "text_after_calls";
     case ChatWarning::kTruncatedCall:
       return "truncated_call";
+    case ChatWarning::kStrayMarker:
+      return "stray_marker";
   }
   return "unknown";
 }
 
 ChatParser::ChatParser(ParserOptions options)
     : options_(options),
-      rules_{.lenient = options.lenient_dsml, .max_bytes = kMaxTagBytes},
+      rules_{.lenient = options.lenient_dsml, .tokens = options.marker_tokens, .max_bytes = kMaxTagBytes},
       state_(options.thinking ? State::kReasoning : State::kContent) {}
 
-std::span<const ChatEvent> ChatParser::push(std::string_view piece) {
+std::span<const ChatEvent> ChatParser::push(std::string_view piece, std::string_view token) {
   begin_events();
-  if (held_.empty()) {
+  if (held_.empty() && token.empty()) {
     while (!piece.empty() && step(piece)) {
     }
     held_.assign(piece);
   } else {
     held_ += piece;
+    held_ += stand_in(token);
     std::string_view rest = held_;
     while (!rest.empty() && step(rest)) {
     }
@@ -70,7 +88,7 @@ std::span<const ChatEvent> ChatParser::finish(StopReason reason) {
     case State::kReasoning:
     case State::kContent:
       flush_newlines();
-      emit(state_ == State::kReasoning ? ChatEventKind::kReasoning : ChatEventKind::kContent, held_);
+      emit(state_ == State::kReasoning ? ChatEventKind::kReasoning : ChatEventKind::kContent, shown(held_));
       if (state_ == State::kReasoning && stopped) warn(ChatWarning::kUnclosedThink);
       break;
     case State::kName:
@@ -119,7 +137,8 @@ bool ChatParser::step(std::string_view& rest) {
 }
 
 bool ChatParser::step_text(std::string_view& rest) {
-  const std::size_t plain = std::min(rest.find('<'), rest.size());
+  const std::string_view ends = kTextEnds.substr(0, options_.marker_tokens ? kTextEnds.size() : 1);
+  const std::size_t plain = std::min(rest.find_first_of(ends), rest.size());
   if (plain > 0) {
     add_text(rest.substr(0, plain));
     rest.remove_prefix(plain);
@@ -129,7 +148,7 @@ bool ChatParser::step_text(std::string_view& rest) {
   const Match match = text_marker(rest);
   if (match == Match::kWaits) return false;
   if (match == Match::kNo) {
-    add_text("<");
+    add_text(rest.substr(0, 1));
     rest.remove_prefix(1);
   }
   at_origin_ = false;
@@ -140,7 +159,7 @@ Match ChatParser::text_marker(std::string_view& rest) {
   const bool reasoning = state_ == State::kReasoning;
   Match best = Match::kNo;
   if (at_origin_) {
-    const markup::Tag think = markup::literal(rest, marker::kThink);
+    const markup::Tag think = markup::literal(rest, options_.marker_tokens ? markup::kThinkToken : marker::kThink);
     if (think.match == Match::kYes) {
       warn(ChatWarning::kLeadingThink);
       state_ = State::kReasoning;
@@ -149,7 +168,7 @@ Match ChatParser::text_marker(std::string_view& rest) {
     }
     best = std::max(best, think.match);
   }
-  const markup::Tag end = markup::literal(rest, marker::kThinkEnd);
+  const markup::Tag end = markup::literal(rest, options_.marker_tokens ? markup::kThinkEndToken : marker::kThinkEnd);
   if (end.match == Match::kYes) {
     if (options_.trim_newlines) newlines_ = 0;
     flush_newlines();
@@ -175,7 +194,19 @@ Match ChatParser::text_marker(std::string_view& rest) {
   return Match::kYes;
 }
 
+std::string_view ChatParser::shown(std::string_view text) {
+  const std::string_view stand_ins = kTextEnds.substr(1);
+  if (!options_.marker_tokens || text.find_first_of(stand_ins) == std::string_view::npos) return text;
+  warn(ChatWarning::kStrayMarker);
+  shown_.clear();
+  std::ranges::copy_if(text, std::back_inserter(shown_),
+                       [&](char c) { return stand_ins.find(c) == std::string_view::npos; });
+  return shown_;
+}
+
 void ChatParser::add_text(std::string_view text) {
+  text = shown(text);
+  if (text.empty()) flush_newlines();  // they precede a dropped marker, not a block
   if (options_.trim_newlines && at_text_start_) {
     text.remove_prefix(std::min(text.find_first_not_of('\n'), text.size()));
     if (text.empty()) return;
@@ -325,6 +356,7 @@ bool ChatParser::step_done(std::string_view& rest) {
 }
 
 void ChatParser::begin_call(std::string_view call_name) {
+  call_name = shown(call_name);
   message_.tool_calls.push_back({.name = std::string(call_name)});
   has_parameter_ = false;
   keys_.clear();
@@ -332,6 +364,7 @@ void ChatParser::begin_call(std::string_view call_name) {
 }
 
 void ChatParser::begin_parameter(std::string_view key, ValueKind kind) {
+  key = shown(key);
   value_kind_ = kind;
   value_.clear();
   ignore_value_ = !keys_.emplace(key).second;
@@ -350,6 +383,7 @@ void ChatParser::begin_parameter(std::string_view key, ValueKind kind) {
 
 void ChatParser::add_value(std::string_view text) {
   if (ignore_value_) return;
+  text = shown(text);
   if (value_kind_ == ValueKind::kString) {
     const std::size_t begin = event_text_.size();
     append_json_escaped(event_text_, text);

@@ -17,6 +17,9 @@ struct ParserOptions {
   bool tools = true;           // false: call markup is ordinary text
   bool trim_newlines = false;  // drop newlines at the start of reasoning and content, before `</think>` and calls
   bool lenient_dsml = false;   // also accept `<｜｜DSML｜｜...` and `<DSML｜...`
+  /// Markers count only where push() names them as tokens; the same characters in a piece are text. A marker that is
+  /// part of no tag is dropped. Pieces must be well-formed UTF-8.
+  bool marker_tokens = false;
 };
 
 enum class ChatEventKind : std::uint8_t { kReasoning, kContent, kCallBegin, kArguments, kCallEnd };
@@ -42,6 +45,7 @@ enum class ChatWarning : std::uint8_t {
   kJunkInBlock,
   kTextAfterCalls,
   kTruncatedCall,
+  kStrayMarker,  // with marker_tokens only
 };
 
 /// The warning's name in replies and golden data ("leading_think").
@@ -82,11 +86,15 @@ class ChatParser {
 
   explicit ChatParser(ParserOptions options);
 
-  /// Takes the next piece. The events and their texts are valid until the next call.
-  [[nodiscard]] std::span<const ChatEvent> push(std::string_view piece);
+  /// Takes the next piece and the marker token behind it (kThink, kThinkEnd, kDsml; others are dropped), which needs
+  /// `marker_tokens`. The events and their texts are valid until the next call.
+  [[nodiscard]] std::span<const ChatEvent> push(std::string_view piece, std::string_view token = {});
 
   /// Ends the output; afterwards neither push nor finish may be called.
   [[nodiscard]] std::span<const ChatEvent> finish(StopReason reason);
+
+  /// What comes next may still be reasoning.
+  [[nodiscard]] bool inside_reasoning() const { return state_ == State::kReasoning; }
 
   /// All so far; complete after finish().
   [[nodiscard]] const ParsedMessage& message() const { return message_; }
@@ -115,6 +123,8 @@ class ChatParser {
   markup::Match invoke_tag(std::string_view& rest);
   markup::Match block_tag(std::string_view& rest);
 
+  /// `text` without stand-ins of marker tokens; valid until the next call.
+  [[nodiscard]] std::string_view shown(std::string_view text);
   void add_text(std::string_view text);
   void add_newlines(std::size_t count);
   void flush_newlines();
@@ -153,6 +163,7 @@ class ChatParser {
 
   ParsedMessage message_;
   std::string event_text_;
+  std::string shown_;
   std::vector<Piece> pieces_;
   std::vector<ChatEvent> events_;
 };
