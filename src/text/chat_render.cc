@@ -258,12 +258,19 @@ class Renderer {
     const Message& message = *turn.message;
     if (message.continue_reasoning) return continued_reasoning(i);
     const bool after_task = i > 0 && at(i - 1).task.has_value();
-    if (thinking_ && !after_task && (!turns_.drop_thinking || after_last_user(i))) {
+    const bool opened = i > 0 && !after_task && (at(i - 1).role == Role::kUser || at(i - 1).role == Role::kDeveloper);
+    const bool thinks = thinking_ && !after_task && (!turns_.drop_thinking || after_last_user(i));
+    AnswerRange answer{.message = turn.message_index, .has_reasoning = thinks && turn.keeps_reasoning};
+    answer.bytes.begin = std::ssize(out_.prompt.text);
+    if (thinks) {
       if (turn.keeps_reasoning) out_.caller(message.reasoning_content);
       out_.fixed(marker::kThinkEnd);
     }
     if (!content(turn) || !calls(turn)) return false;
-    if (!message.wo_eos) out_.fixed(marker::kEos);
+    if (message.wo_eos) return true;
+    answer.bytes.end = std::ssize(out_.prompt.text);
+    if (opened && !turn.in_context) out_.prompt.answers.push_back(answer);
+    out_.fixed(marker::kEos);
     return true;
   }
 

@@ -23,12 +23,20 @@ struct RenderOptions {
   bool add_bos = true;
 };
 
+/// A finished turn of the assistant in a prompt: what the model wrote, or would have written.
+struct AnswerRange {
+  ByteRange bytes{};           // behind the marker that opens the turn, up to its EOS
+  int message = -1;            // index in `messages`
+  bool has_reasoning = false;  // the message's reasoning is part of it
+};
+
 /// A prompt and where it came from.
 struct RenderedPrompt {
   std::string text;
   /// Bytes of `text` that the caller wrote (contents, reasoning, tool results, names, arguments, schemas, response
   /// format): ascending, disjoint, not touching. For EncodeOptions::untrusted.
   std::vector<ByteRange> caller_ranges;
+  std::vector<AnswerRange> answers{};  // in order; those that a marker opens, not those of a context
   /// The prompt ends inside the reasoning: what the model writes first is reasoning (ParserOptions::thinking).
   bool inside_reasoning = false;
 };
