@@ -2,7 +2,8 @@
 
 #include <fmt/core.h>
 
-#include <string_view>
+#include <cstddef>
+#include <span>
 #include <utility>
 
 #include "text/chat_lines.h"
@@ -46,6 +47,75 @@ void mark_continuation(const ChatRequest& request, text::Message& last) {
   }
 }
 
+ApiResult<std::vector<std::int32_t>> checked(Result<std::vector<std::int32_t>> ids) {
+  if (ids) return std::move(*ids);
+  const bool callers =
+      ids.error().code == ErrorCode::kInvalidArgument || ids.error().code == ErrorCode::kResourceExhausted;
+  return refuse(callers ? Cause::kInvalidValue : Cause::kInternal, "the prompt cannot be turned into tokens");
+}
+
+/// Encodes a prompt stretch by stretch. Stretches end at markers of the encoding, which no token spans.
+class ChatEncoder {
+ public:
+  ChatEncoder(const text::Tokenizer& tokenizer, const text::RenderedPrompt& prompt)
+      : tokenizer_(tokenizer), prompt_(prompt) {}
+
+  /// Appends the ids of the text from where it is up to `end`. False after an error.
+  bool encode_to(std::int64_t end) {
+    std::vector<text::ByteRange> own;
+    for (; range_ < prompt_.caller_ranges.size() && prompt_.caller_ranges[range_].begin < end; ++range_) {
+      own.push_back({prompt_.caller_ranges[range_].begin - at_, prompt_.caller_ranges[range_].end - at_});
+    }
+    const std::string_view text = std::string_view(prompt_.text).substr(at(at_), at(end - at_));
+    const auto ids = checked(tokenizer_.encode(text, {.untrusted = own}));
+    at_ = end;
+    if (!ids) {
+      error_ = ids.error();
+      return false;
+    }
+    append(*ids);
+    return true;
+  }
+
+  /// Appends known ids instead of the text up to `end`.
+  void replay(std::span<const std::int32_t> ids, std::int64_t end) {
+    while (range_ < prompt_.caller_ranges.size() && prompt_.caller_ranges[range_].begin < end) ++range_;
+    at_ = end;
+    append(ids);
+  }
+
+  [[nodiscard]] Hash128 name() const { return hash_.value(); }
+  [[nodiscard]] std::vector<std::int32_t>& ids() { return ids_; }
+  [[nodiscard]] const ApiError& error() const { return error_; }
+
+ private:
+  static std::size_t at(std::int64_t offset) { return static_cast<std::size_t>(offset); }
+
+  void append(std::span<const std::int32_t> ids) {
+    ids_.insert(ids_.end(), ids.begin(), ids.end());
+    hash_.add(ids);
+  }
+
+  const text::Tokenizer& tokenizer_;
+  const text::RenderedPrompt& prompt_;
+  std::int64_t at_ = 0;
+  std::size_t range_ = 0;  // the first one behind at_
+  std::vector<std::int32_t> ids_;
+  IdHash hash_;
+  ApiError error_;
+};
+
+/// Where the first user turn begins; 0 without one.
+std::int64_t first_user(const text::RenderedPrompt& prompt) {
+  auto range = prompt.caller_ranges.begin();
+  for (std::size_t at = 0; (at = prompt.text.find(text::marker::kUser, at)) != std::string::npos; ++at) {
+    const auto place = static_cast<std::int64_t>(at);
+    while (range != prompt.caller_ranges.end() && range->end <= place) ++range;
+    if (range == prompt.caller_ranges.end() || range->begin > place) return place;
+  }
+  return 0;
+}
+
 }  // namespace
 
 ApiResult<text::RenderedPrompt> render_prompt(const ChatRequest& request) {
@@ -54,6 +124,8 @@ ApiResult<text::RenderedPrompt> render_prompt(const ChatRequest& request) {
   if (request.continues) mark_continuation(request, messages.back());
   auto prompt = text::render_chat(messages, options_of(request));
   if (!prompt) return refuse(Cause::kInvalidValue, prompt.error().sentence, "messages");
+  const auto added = static_cast<int>(messages.size() - request.messages.size());
+  for (text::AnswerRange& answer : prompt->answers) answer.message -= added;
   const std::string& role = messages.back().role;
   if (!request.continues && role != "user" && role != "tool") {
     // The encoding opens the answer behind user turns only.
@@ -89,11 +161,33 @@ text::RenderedPrompt render_prompt(const CompletionRequest& request, const Compl
 }
 
 ApiResult<std::vector<std::int32_t>> encode(const text::Tokenizer& tokenizer, const text::RenderedPrompt& prompt) {
-  auto ids = text::encode_prompt(tokenizer, prompt, text::TextMode::kGuarded);
-  if (ids) return std::move(*ids);
-  const bool callers =
-      ids.error().code == ErrorCode::kInvalidArgument || ids.error().code == ErrorCode::kResourceExhausted;
-  return refuse(callers ? Cause::kInvalidValue : Cause::kInternal, "the prompt cannot be turned into tokens");
+  return checked(text::encode_prompt(tokenizer, prompt, text::TextMode::kGuarded));
+}
+
+ApiResult<ChatPrompt> encode_chat(const text::Tokenizer& tokenizer, const ChatRequest& request,
+                                  const text::RenderedPrompt& prompt, ReplayMap* replays, std::string_view domain) {
+  ChatEncoder encoder(tokenizer, prompt);
+  ChatPrompt out;
+  if (const std::int64_t user = first_user(prompt); user > 0) {
+    if (!encoder.encode_to(user)) return tl::unexpected<ApiError>(encoder.error());
+    out.marks.push_back(std::ssize(encoder.ids()));
+  }
+  for (const text::AnswerRange& answer : prompt.answers) {
+    if (!encoder.encode_to(answer.bytes.begin)) return tl::unexpected<ApiError>(encoder.error());
+    const text::Message& message = request.messages[static_cast<std::size_t>(answer.message)];
+    std::span<const std::int32_t> known;
+    if (replays != nullptr) known = replays->find(domain, encoder.name(), turn_name(message, answer.has_reasoning));
+    if (known.empty()) {
+      ++out.rendered;
+      continue;
+    }
+    encoder.replay(known, answer.bytes.end);
+    ++out.replayed;
+  }
+  if (!encoder.encode_to(std::ssize(prompt.text))) return tl::unexpected<ApiError>(encoder.error());
+  out.name = encoder.name();
+  out.ids = std::move(encoder.ids());
+  return out;
 }
 
 ApiResult<std::vector<std::int32_t>> encode(const text::Tokenizer& tokenizer, const CompletionRequest& request,

@@ -23,6 +23,7 @@ bool StopStrings::push(std::string_view piece, std::string& out) {
   }
   if (match_end != std::string::npos) {
     out.append(held_, 0, match_begin);
+    match_ = held_.substr(match_begin, match_end - match_begin);
     held_.clear();
     return true;
   }

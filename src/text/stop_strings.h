@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,11 +18,15 @@ class StopStrings {
   /// appended, and nothing may be pushed any more.
   [[nodiscard]] bool push(std::string_view piece, std::string& out);
 
+  /// The stop string that ended the text; "" while there is none.
+  [[nodiscard]] std::string_view match() const { return match_ ? std::string_view(*match_) : std::string_view(); }
+
   /// Appends what was held back: the text ended without a stop string.
   void finish(std::string& out);
 
  private:
   std::vector<std::string> stops_;
+  std::optional<std::string> match_;
   std::string held_;  // a proper prefix of a stop string
 };
 

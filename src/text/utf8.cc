@@ -71,6 +71,10 @@ std::string replace_ill_formed(std::string_view bytes) {
   return out.append(bytes.substr(static_cast<std::size_t>(at)));
 }
 
+std::int64_t count_characters(std::string_view text) {
+  return std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+}
+
 void append_utf8(char32_t code_point, std::string& out) {
   const auto put = [&out](char32_t byte) { out.push_back(static_cast<char>(static_cast<unsigned char>(byte))); };
   if (code_point < 0x80) {

@@ -22,6 +22,9 @@ struct IllFormed {
 /// `bytes` with one U+FFFD in place of each maximal ill-formed part.
 [[nodiscard]] std::string replace_ill_formed(std::string_view bytes);
 
+/// Number of characters (Unicode scalar values) of a well-formed text.
+[[nodiscard]] std::int64_t count_characters(std::string_view text);
+
 /// Appends the UTF-8 form of `code_point` (a scalar value) to `out`.
 void append_utf8(char32_t code_point, std::string& out);
 

@@ -9,6 +9,7 @@
 #include "text/chat_json.h"
 #include "text/generated_chats.h"
 #include "text/parser_oracle.h"
+#include "text/transcripts.h"
 
 namespace hadal::text {
 namespace {
@@ -23,24 +24,6 @@ ParsedMessage parse_pieces(const std::vector<std::string_view>& pieces, const Pa
   for (const std::string_view piece : pieces) static_cast<void>(parser.push(piece));
   static_cast<void>(parser.finish(reason));
   return std::move(parser).take_message();
-}
-
-/// What the model would have written for `message`, and whether it began inside the reasoning.
-struct Output {
-  std::string text;
-  bool thinking = false;
-};
-
-Output output_of(const Message& message, const RenderOptions& options) {
-  std::vector<Message> chat{{.role = "user", .content = {.text = "question"}}};
-  const RenderedPrompt before = render_chat(chat, options).value();
-  chat.push_back(message);
-  const RenderedPrompt after = render_chat(chat, options).value();
-  constexpr std::string_view kEos = "<｜end▁of▁sentence｜>";
-  EXPECT_TRUE(after.text.starts_with(before.text));
-  EXPECT_TRUE(after.text.ends_with(kEos));
-  const std::size_t size = after.text.size() - before.text.size() - kEos.size();
-  return {after.text.substr(before.text.size(), size), before.inside_reasoning};
 }
 
 TEST(ChatProperties, ParsingARenderedMessageGivesItBackAndRendersToTheSameText) {
@@ -62,30 +45,6 @@ TEST(ChatProperties, ParsingARenderedMessageGivesItBackAndRendersToTheSameText) 
     ASSERT_TRUE(parsed.warnings.empty());
     ASSERT_EQ(output_of(to_message(parsed), options).text, output.text);
   }
-}
-
-/// A transcript: well-formed, damaged in a few places, or fragments at random.
-std::string transcript(Choices& choices) {
-  std::string text;
-  const std::size_t way = choices.below(3);
-  if (way < 2) {
-    text = output_of(assistant_message(choices), {.thinking_mode = choices.one_in(2) ? "chat" : "thinking"}).text;
-  }
-  if (way == 1) {
-    for (std::size_t damage = 1 + choices.below(3); damage > 0; --damage) {
-      std::size_t at = choices.below(text.size() + 1);
-      while (at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) ++at;
-      if (choices.one_in(3)) {
-        text.resize(at);
-      } else {
-        text.insert(at, choices.of(kFragments));
-      }
-    }
-  }
-  if (way == 2) {
-    for (std::size_t count = choices.below(24); count > 0; --count) text += choices.of(kFragments);
-  }
-  return text;
 }
 
 ParserOptions parser_options(Choices& choices) {

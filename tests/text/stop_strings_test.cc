@@ -61,5 +61,15 @@ TEST(StopStrings, HoldsBackOnlyWhatMayStillMatch) {
   EXPECT_EQ(out, "go store ");
 }
 
+TEST(StopStrings, NamesTheMatch) {
+  StopStrings matcher({"yz", "xyz"});
+  std::string out;
+  EXPECT_FALSE(matcher.push("ax", out));
+  EXPECT_EQ(matcher.match(), "");
+  EXPECT_TRUE(matcher.push("yzb", out));
+  EXPECT_EQ(matcher.match(), "xyz");
+  EXPECT_EQ(out, "a");
+}
+
 }  // namespace
 }  // namespace hadal::text
