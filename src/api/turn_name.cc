@@ -23,7 +23,7 @@ std::string number_text(const std::string& text) {
   constexpr double kExact = 9007199254740992;  // 2^53
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || std::abs(value) > kExact || value != std::trunc(value)) return text;
+  if (error != std::errc() || std::abs(value) >= kExact || value != std::trunc(value)) return text;
   return fmt::format("{}", static_cast<std::int64_t>(value));
 }
 
