@@ -12,6 +12,7 @@ ChatChoiceOptions choice_options(const ChatRequest& request, bool inside_reasoni
   ChatChoiceOptions options;
   options.inside_reasoning = inside_reasoning;
   options.tools = !request.tools.list.empty();
+  options.continues = request.continues;
   options.one_call = !request.tools.parallel;
   options.reasoning = request.thinking.on ? request.reasoning : ReasoningPlace::kNowhere;
   options.stops = request.stop.strings;
@@ -72,7 +73,7 @@ std::span<const Delta> ChatChoice::finish(Ending ending, std::string_view tail) 
 
 std::optional<TurnName> ChatChoice::turn() const {
   const bool elsewhere = options_.inside_reasoning && options_.reasoning != ReasoningPlace::kField;
-  if (!complete_ || elsewhere || parser_.inside_reasoning()) return std::nullopt;
+  if (!complete_ || elsewhere || options_.continues || parser_.inside_reasoning()) return std::nullopt;
   const text::ParsedMessage& message = parser_.message();
   if (!message.warnings.empty()) return std::nullopt;
   return turn_name(message, call_ids_);
@@ -89,13 +90,16 @@ void ChatChoice::take(std::span<const text::ChatEvent> events) {
         add_content(event.text);
         break;
       case text::ChatEventKind::kCallBegin:
+        if (options_.one_call && !call_ids_.empty()) {
+          ended_ = true;
+          return;
+        }
         begin_call(event.text);
         break;
       case text::ChatEventKind::kArguments:
         deltas_.push_back({.kind = DeltaKind::kArguments, .call = event.call, .text = std::string(event.text)});
         break;
       case text::ChatEventKind::kCallEnd:
-        if (options_.one_call) ended_ = true;
         break;
     }
   }

@@ -31,7 +31,8 @@ struct Delta {
 struct ChatChoiceOptions {
   bool inside_reasoning = true;  // RenderedPrompt::inside_reasoning
   bool tools = false;
-  bool one_call = false;  // the answer ends behind the first call
+  bool continues = false;  // the prompt ends inside a text that the client wrote
+  bool one_call = false;   // the answer ends where a second call begins
   ReasoningPlace reasoning = ReasoningPlace::kField;
   std::vector<std::string> stops{};
   bool show_stop = false;     // the matched stop string belongs to the content
@@ -60,8 +61,8 @@ class ChatChoice {
 
   /// After finish(); nothing when the answer must end with an error.
   [[nodiscard]] std::optional<std::string_view> reason() const { return reason_; }
-  /// After finish(): the turn as the client has it. Nothing when sending it back cannot mean all tokens that were
-  /// pushed: it was cut, repaired, or given in another form.
+  /// After finish(): the turn as the client has it. Nothing when sending it back cannot mean the tokens that were
+  /// pushed: it was cut, repaired, continued, or given in another form.
   [[nodiscard]] std::optional<TurnName> turn() const;
   /// The next token counts as reasoning.
   [[nodiscard]] bool inside_reasoning() const { return parser_.inside_reasoning(); }

@@ -2,7 +2,10 @@
 
 #include <fmt/core.h>
 
+#include <span>
 #include <string_view>
+
+#include "base/checksum.h"
 
 namespace hadal::api {
 namespace {
@@ -46,6 +49,10 @@ std::string completion_id(Family family, const RandomBits& random) {
 std::string call_id(Family family, int index, const RandomBits& random) {
   const std::string head = family == Family::kDeepSeek ? fmt::format("call_{:02}_", index) : std::string("call_");
   return head + letters24(random);
+}
+
+std::string fingerprint(std::string_view parts) {
+  return "fp_" + fmt::format("{:016x}", hash128(std::as_bytes(std::span(parts))).low).substr(0, 10);
 }
 
 std::string request_id(const RandomBits& random) { return "req_" + letters24(random); }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "api/error.h"
 
@@ -18,6 +19,8 @@ using RandomBits = std::function<std::uint64_t()>;
 [[nodiscard]] std::string completion_id(Family family, const RandomBits& random);
 /// Id of a tool call: "call_00_" with the call's index, or "call_", and 24 letters or digits.
 [[nodiscard]] std::string call_id(Family family, int index, const RandomBits& random);
+/// "fp_" and 10 hexadecimal digits of everything that equal answers to equal seeds depend on.
+[[nodiscard]] std::string fingerprint(std::string_view parts);
 /// "req_" and 24 letters or digits.
 [[nodiscard]] std::string request_id(const RandomBits& random);
 

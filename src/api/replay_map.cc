@@ -57,12 +57,16 @@ void ReplayMap::tidy(Domain& domain) {
   domains_.erase(domains_.find(domain.name));
 }
 
-void ReplayMap::remember(std::string_view domain_name, const Hash128& prompt, const TurnName& turn,
+void ReplayMap::remember(std::string_view domain, const Hash128& prompt, const TurnName& turn,
                          std::span<const std::int32_t> ids) {
+  insert(domain, key_of(prompt, turn.message), turn.calls, ids);
+}
+
+void ReplayMap::insert(std::string_view domain_name, const Hash128& key, const Hash128& calls,
+                       std::span<const std::int32_t> ids) {
   const std::size_t domain_size = kDomainOverhead + 2 * domain_name.size();
   const std::size_t alone = domain_size + kTurnOverhead + ids.size_bytes();
   if (ids.empty() || alone > limits_.domain_bytes || alone > limits_.bytes) return;
-  const Hash128 key = key_of(prompt, turn.message);
   auto place = domains_.find(domain_name);
   if (place == domains_.end()) {
     place = domains_.try_emplace(std::string(domain_name)).first;
@@ -73,12 +77,12 @@ void ReplayMap::remember(std::string_view domain_name, const Hash128& prompt, co
   const auto [first, last] = domain.by_key.equal_range(key);
   for (auto at = first; at != last; ++at) {
     if (!std::ranges::equal(at->second->ids, ids)) continue;
-    at->second->calls = turn.calls;  // the same request may have been answered again
+    at->second->calls = calls;  // the same request may have been answered again
     at->second->serial = ++serial_;
     return touch(at->second);
   }
   turns_.push_front(
-      {.domain = &domain, .serial = ++serial_, .key = key, .calls = turn.calls, .ids = {ids.begin(), ids.end()}});
+      {.domain = &domain, .serial = ++serial_, .key = key, .calls = calls, .ids = {ids.begin(), ids.end()}});
   const auto added = turns_.begin();
   domain.turns.push_front(added);
   added->in_domain = domain.turns.begin();

@@ -13,6 +13,7 @@
 
 #include "api/turn_name.h"
 #include "base/checksum.h"
+#include "base/result.h"
 
 namespace hadal::api {
 
@@ -46,6 +47,13 @@ class ReplayMap {
   [[nodiscard]] std::span<const std::int32_t> find(std::string_view domain, const Hash128& prompt,
                                                    const TurnName& turn);
 
+  /// All turns as bytes, to be kept until the next start. `identity` names all that ids depend on: the tokenizer, and
+  /// the weights, which would have sampled others.
+  [[nodiscard]] std::string save(const Hash128& identity) const;
+  /// Takes in what save() gave; the limits hold. Errors, after which nothing was taken in: kCorrupt, kUnsupported
+  /// (another identity).
+  [[nodiscard]] Status load(std::string_view bytes, const Hash128& identity);
+
   /// Drops all turns of a domain: its owner must leave no trace.
   void forget(std::string_view domain);
   [[nodiscard]] const ReplayFigures& figures() const { return figures_; }
@@ -69,6 +77,7 @@ class ReplayMap {
     std::unordered_multimap<Hash128, Turns::iterator> by_key{};
   };
   [[nodiscard]] static std::size_t bytes_of(const Turn& turn);
+  void insert(std::string_view domain, const Hash128& key, const Hash128& calls, std::span<const std::int32_t> ids);
   void touch(Turns::iterator turn);
   void drop(Turns::iterator turn);
   void add_bytes(Domain& domain, std::size_t added);

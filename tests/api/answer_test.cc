@@ -34,6 +34,8 @@ TEST(ApiIds, Check52_121_FormsOfIds) {
   EXPECT_TRUE(call_id(kD, 3, random).starts_with("call_03_"));
   EXPECT_EQ(call_id(kD, 3, random).size(), 32U);
   EXPECT_EQ(call_id(kO, 3, random).size(), 29U);
+  EXPECT_EQ(fingerprint("a").size(), 13U);
+  EXPECT_NE(fingerprint("a"), fingerprint("b"));
   std::set<std::string> seen;
   for (int i = 0; i < 1000; ++i) seen.insert(call_id(kO, 0, random));
   EXPECT_EQ(seen.size(), 1000U);

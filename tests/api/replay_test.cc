@@ -124,6 +124,35 @@ TEST(ApiReplayMap, BoundsHoldAndTheLeastRecentlyUsedGoes) {
   EXPECT_EQ(found(map, "four", name_of({0}), said("a")), Ids());
 }
 
+TEST(ApiReplayMap, ASavedMapComesBackInItsOrder) {
+  ReplayMap map({.bytes = 40'000, .domain_bytes = 20'000});
+  for (std::int32_t i = 0; i < 5; ++i) map.remember("one", name_of({i}), said("a", {"c"}), Ids(500, i));
+  map.remember("two", name_of({1}), said("b"), Ids{1, 2, 3});
+  (void)map.find("one", name_of({0}), said("a"));  // now the last one to go
+  const Hash128 identity = name_of({42});
+  const std::string bytes = map.save(identity);
+  ReplayMap again({.bytes = 40'000, .domain_bytes = 6'000});  // for two turns of the first domain
+  ASSERT_TRUE(again.load(bytes, identity));
+  EXPECT_EQ(again.figures().turns, 3U);
+  EXPECT_EQ(found(again, "one", name_of({0}), said("a", {"c"})), Ids(500, 0));
+  EXPECT_EQ(found(again, "one", name_of({4}), said("a")), Ids(500, 4));
+  EXPECT_EQ(found(again, "one", name_of({3}), said("a")), Ids());
+  EXPECT_EQ(found(again, "two", name_of({1}), said("b")), Ids({1, 2, 3}));
+  ReplayMap whole;
+  ASSERT_TRUE(whole.load(bytes, identity));
+  EXPECT_EQ(whole.save(identity), bytes);
+
+  ReplayMap none;
+  EXPECT_EQ(none.load(bytes, name_of({43})).error().code, ErrorCode::kUnsupported);
+  for (const std::size_t at : {std::size_t{0}, std::size_t{9}, std::size_t{40}, bytes.size() / 2, bytes.size() - 1}) {
+    std::string damaged = bytes;
+    damaged[at] = static_cast<char>(damaged[at] ^ 1);
+    EXPECT_EQ(none.load(damaged, identity).error().code, ErrorCode::kCorrupt) << at;
+    EXPECT_EQ(none.load(std::string_view(bytes).substr(0, at), identity).error().code, ErrorCode::kCorrupt) << at;
+  }
+  EXPECT_EQ(none.figures().turns, 0U);
+}
+
 TEST(ApiChoiceTurn, OnlyACompleteTurnHasAName) {
   const RandomBits random = counter();
   const auto name = [&random](std::string_view text, ChatChoiceOptions options, Ending ending = Ending::kEos) {
@@ -140,7 +169,12 @@ TEST(ApiChoiceTurn, OnlyACompleteTurnHasAName) {
   EXPECT_FALSE(name("aXb", {.inside_reasoning = false, .stops = {"X"}}));  // cut
   EXPECT_FALSE(name("a<think>b", {.inside_reasoning = false}));            // a marker was dropped
   EXPECT_FALSE(name("a", {.inside_reasoning = false}, Ending::kAborted));
+  EXPECT_FALSE(name("a", {.inside_reasoning = false, .continues = true}));
   EXPECT_FALSE(name("why</think>a", {.reasoning = ReasoningPlace::kNowhere}));
+  constexpr std::string_view kOne = "<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n</｜DSML｜invoke>\n";
+  const ChatChoiceOptions one_call{.inside_reasoning = false, .tools = true, .one_call = true};
+  EXPECT_TRUE(name(std::string(kOne) + "</｜DSML｜tool_calls>", one_call));
+  EXPECT_FALSE(name(std::string(kOne) + "<｜DSML｜invoke name=\"g\">\n</｜DSML｜invoke>", one_call));
   EXPECT_FALSE(name("<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">", {.inside_reasoning = false, .tools = true},
                     Ending::kMaxTokens));
 }
