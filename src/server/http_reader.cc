@@ -11,6 +11,8 @@
 #include <functional>
 #include <utility>
 
+#include "server/http_text.h"
+
 namespace hadal::server {
 namespace {
 
@@ -19,13 +21,6 @@ namespace http = boost::beast::http;
 
 constexpr std::size_t kLeastChunkEnd = 5;        // the shortest last chunk; Beast asserts that it gets no less of one
 constexpr std::size_t kLongestChunkLine = 4096;  // with its extension, and of a trailer
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  return out;
-}
 
 /// Path and query of a target in origin form, or in absolute form to the host that the request names anyway.
 std::optional<std::string_view> origin_form(std::string_view target, std::string_view host) {

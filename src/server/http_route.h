@@ -17,10 +17,10 @@ namespace hadal::server {
 
 /// Who may use a route; the gate decides whether a caller is one of them.
 enum class Access : std::uint8_t {
-  kOpen,   // everybody: the gate is not asked, and a draining server still answers
-  kKey,    // who has a key
-  kInfer,  // who has a key, within its rate limits
-  kMetrics,
+  kOpen,     // everybody: the gate is not asked
+  kKey,      // who has a key; a draining server refuses
+  kInfer,    // the same, within the key's rate limits
+  kMetrics,  // who may read metrics
   kAdmin,
 };
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <string>
 
+#include "server/http_text.h"
+
 namespace hadal::server {
 namespace {
 
@@ -19,20 +21,6 @@ bool is_token(std::string_view text) {
 
 bool is_digits(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return out;
-}
-
-std::string_view trim(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
 }
 
 HttpProblem bad(std::string message) { return {400, std::move(message)}; }

@@ -40,11 +40,11 @@ struct RequestRecord {
   enum class Ending : std::uint8_t { kComplete, kClientLeft, kClientStalled, kBrokenOff };
 
   std::chrono::system_clock::time_point time{};  // when its head was complete
-  std::string request_id, client_id, key_id, address, method;
+  std::string request_id{}, client_id{}, key_id{}, address{}, method{};
   api::Family family = api::Family::kOpenAi;
-  std::string route;    // its path in the table, such as "/v1/models/*"; "" where none was found
-  std::string refusal;  // label of what refused it; "" if nothing did
-  int status = 0;       // 0: the client left before
+  std::string route{};    // its path in the table, such as "/v1/models/*"; "" where none was found
+  std::string refusal{};  // label of what refused it; "" if nothing did
+  int status = 0;         // 0: the client left before
   Ending ending = Ending::kComplete;
   double seconds = 0;
   std::int64_t request_bytes = 0;  // of the body
@@ -80,7 +80,7 @@ class HttpServer {
   ~HttpServer();
 
   [[nodiscard]] std::uint16_t port() const;
-  /// From now on requests get 503, but for open routes; those that have passed the gate go on.
+  /// From now on requests for routes of kKey and kInfer get 503; those that have passed the gate go on.
   void begin_drain();
   [[nodiscard]] bool draining() const;
   /// Waits until no request is under way and all answers are with the kernel. False: the deadline came first.

@@ -29,6 +29,8 @@ struct RequestNotes {
   std::string model{};
   std::string finish{};
   std::int64_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0, reasoning_tokens = 0;
+  std::int64_t max_tokens = 0;  // that the answer may have
+  std::int64_t choices = 1;
   double queue_seconds = 0;
   double first_token_seconds = -1;  // since the request; negative: there was none
 };

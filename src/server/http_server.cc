@@ -1,0 +1,236 @@
+#include "server/http_server.h"
+
+#include <fmt/format.h>
+#include <sys/random.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/ip/address.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ip/v6_only.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "server/http_connection.h"
+#include "server/http_core.h"
+
+namespace hadal::server {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+constexpr int kPortTries = 20;                // to find one that is free on all addresses
+constexpr std::int64_t kRefusedAtATime = 64;  // connections beyond the limit that are told so; more are just closed
+constexpr std::chrono::milliseconds kAcceptPause(100);
+
+std::uint64_t kernel_random_bits() {
+  std::uint64_t bits = 0;
+  const auto bytes = getrandom(&bits, sizeof bits, 0);
+  HADAL_CHECK(bytes == sizeof bits, "the kernel gives no random bits");
+  return bits;
+}
+
+Result<std::vector<asio::ip::address>> parse_addresses(const std::vector<std::string>& names) {
+  std::vector<asio::ip::address> addresses;
+  for (const std::string& name : names) {
+    error_code error;
+    addresses.push_back(asio::ip::make_address(name, error));
+    if (error) return fail(ErrorCode::kInvalidArgument, fmt::format("'{}' is not an IP address to listen on", name));
+  }
+  if (addresses.empty()) return fail(ErrorCode::kInvalidArgument, "there is no address to listen on");
+  return addresses;
+}
+
+error_code listen(tcp::acceptor& acceptor, const tcp::endpoint& endpoint) {
+  error_code error;
+  acceptor.open(endpoint.protocol(), error);
+  if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
+  if (!error && endpoint.address().is_v6()) acceptor.set_option(asio::ip::v6_only(true), error);
+  if (!error) acceptor.bind(endpoint, error);
+  if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+  return error;
+}
+
+/// The host has no such kind of address, or not this loopback one.
+bool is_absent(const asio::ip::address& address, const error_code& error) {
+  return address.is_v6() &&
+         (error == asio::error::address_family_not_supported || error == boost::system::errc::address_not_available);
+}
+
+}  // namespace
+
+struct HttpServer::Parts {
+  Parts(HttpOptions options, std::vector<Route> routes, HttpHooks hooks)
+      : core(std::move(options), std::move(routes), std::move(hooks)) {}
+
+  Status open_all(const std::vector<asio::ip::address>& addresses);
+  /// One try on one port. True: another free port may do.
+  Result<bool> open_once(const std::vector<asio::ip::address>& addresses);
+  asio::awaitable<void> accept(tcp::acceptor& acceptor);
+  void receive(tcp::socket socket);
+  void run();
+
+  HttpCore core;
+  std::vector<tcp::acceptor> acceptors;  // closed on the network thread
+  std::uint16_t port = 0;
+  std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
+  std::mutex stop_mutex;  // held by who stops
+  std::thread network;
+};
+
+Result<bool> HttpServer::Parts::open_once(const std::vector<asio::ip::address>& addresses) {
+  acceptors.clear();
+  port = core.options.port;
+  for (const asio::ip::address& address : addresses) {
+    tcp::acceptor acceptor(*core.io);
+    const error_code error = listen(acceptor, {address, port});
+    if (error && is_absent(address, error) && addresses.size() > 1) continue;
+    if (error == asio::error::address_in_use && core.options.port == 0) return true;
+    if (error) {
+      return fail(ErrorCode::kUnavailable,
+                  fmt::format("cannot listen on {} port {}: {}", address.to_string(), port, error.message()));
+    }
+    port = acceptor.local_endpoint().port();
+    acceptors.push_back(std::move(acceptor));
+  }
+  if (acceptors.empty()) return fail(ErrorCode::kUnavailable, "this host has none of the addresses to listen on");
+  return false;
+}
+
+Status HttpServer::Parts::open_all(const std::vector<asio::ip::address>& addresses) {
+  for (int attempt = 0; attempt < kPortTries; ++attempt) {
+    HADAL_ASSIGN(const bool again, open_once(addresses));
+    if (!again) return {};
+  }
+  return fail(ErrorCode::kUnavailable, "no port is free on all addresses to listen on");
+}
+
+asio::awaitable<void> HttpServer::Parts::accept(tcp::acceptor& acceptor) {
+  asio::steady_timer pause(*core.io);
+  while (acceptor.is_open()) {
+    error_code error;
+    tcp::socket socket = co_await acceptor.async_accept(asio::redirect_error(asio::use_awaitable, error));
+    if (!acceptor.is_open()) break;
+    if (!error) {
+      receive(std::move(socket));
+      continue;
+    }
+    // No descriptor is free, or the client has left already; connections under way go on.
+    pause.expires_after(kAcceptPause);
+    co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  }
+}
+
+void HttpServer::Parts::receive(tcp::socket socket) {
+  error_code error;
+  const tcp::endpoint client = socket.remote_endpoint(error);
+  if (error) return;
+  socket.non_blocking(true, error);
+  socket.set_option(tcp::no_delay(true), error);
+  socket.set_option(asio::socket_base::keep_alive(true), error);
+  const std::string address = client.address().to_string();
+  const auto same = core.by_address.find(address);
+  const bool too_many = core.connections >= core.options.connections;
+  const bool too_many_here = same != core.by_address.end() && same->second >= core.options.connections_per_address;
+  if ((too_many || too_many_here)) {
+    ++core.refused;
+    if (core.connections >= core.options.connections + kRefusedAtATime) return;
+  }
+  const auto connection = std::make_shared<HttpConnection>(core, std::move(socket), address);
+  core.open.emplace(connection.get(), connection);
+  if (too_many) {
+    connection->start_refusing({api::Cause::kOverloaded, "the server has too many connections"});
+  } else if (too_many_here) {
+    connection->start_refusing({api::Cause::kTooManyRequests, "there are too many connections from this address"});
+  } else {
+    ++core.accepted;
+    connection->start();
+  }
+}
+
+void HttpServer::Parts::run() {
+  while (true) {
+    try {
+      core.io->run();
+      return;
+    } catch (const std::exception& error) {
+      log::error("the network thread goes on after an error: {}", error.what());
+    }
+  }
+}
+
+Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpOptions options, std::vector<Route> routes, HttpHooks hooks) {
+  HADAL_ASSIGN(const std::vector<asio::ip::address> addresses, parse_addresses(options.addresses));
+  auto parts = std::make_unique<Parts>(std::move(options), std::move(routes), std::move(hooks));
+  HttpCore& core = parts->core;
+  core.rules = {.host_names = core.options.host_names,
+                .cors_origins = core.options.cors_origins,
+                .trusted_proxies = core.options.trusted_proxies,
+                .body_limit = core.options.limits.body,
+                .gate = core.hooks.gate,
+                .random_bits = kernel_random_bits};
+  for (const asio::ip::address& address : addresses) {
+    core.rules.loopback_only = core.rules.loopback_only && address.is_loopback();
+  }
+  HADAL_TRY(parts->open_all(addresses));
+  parts->work.emplace(asio::make_work_guard(*core.io));
+  for (tcp::acceptor& acceptor : parts->acceptors) {
+    asio::co_spawn(*core.io, parts->accept(acceptor), asio::detached);
+  }
+  parts->network = std::thread([raw = parts.get()] { raw->run(); });
+  return std::unique_ptr<HttpServer>(new HttpServer(std::move(parts)));
+}
+
+HttpServer::HttpServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+HttpServer::~HttpServer() { stop(); }
+
+std::uint16_t HttpServer::port() const { return parts_->port; }
+
+void HttpServer::begin_drain() { parts_->core.draining = true; }
+
+bool HttpServer::draining() const { return parts_->core.draining; }
+
+bool HttpServer::wait_until_idle(std::chrono::steady_clock::time_point deadline) {
+  return parts_->core.under_way.wait_for_none(deadline);
+}
+
+void HttpServer::stop() {
+  const std::lock_guard lock(parts_->stop_mutex);
+  if (!parts_->network.joinable()) return;
+  asio::post(*parts_->core.io, [parts = parts_.get()] {
+    error_code ignored;
+    for (tcp::acceptor& acceptor : parts->acceptors) acceptor.close(ignored);
+    std::vector<std::shared_ptr<HttpConnection>> open;  // closing one may end it and change the table
+    for (const auto& [raw, weak] : parts->core.open) open.push_back(weak.lock());
+    for (const auto& connection : open) {
+      if (connection) connection->close();
+    }
+    parts->work.reset();
+  });
+  parts_->network.join();
+  parts_->core.handlers.stop();
+  parts_->core.handlers.join();
+}
+
+HttpFigures HttpServer::figures() const {
+  const HttpCore& core = parts_->core;
+  return {.connections = core.connections,
+          .requests = core.under_way.value(),
+          .accepted = core.accepted,
+          .refused = core.refused,
+          .stalls = core.stalls};
+}
+
+}  // namespace hadal::server
