@@ -113,13 +113,30 @@ TextChoice::TextChoice(const CompletionRequest& request, std::string_view prompt
       stops_(request.stop.strings),
       characters_(text::count_characters(prompt)) {}
 
-TextDelta TextChoice::echo(std::string_view prompt, const std::vector<std::string>& pieces,
-                           std::vector<TokenLogprob> tokens) {
-  TextDelta delta{.text = std::string(prompt)};
+Echo echo_of(const text::Tokenizer& tokenizer, std::span<const std::int32_t> ids, std::vector<TokenLogprob> tokens) {
+  Echo out;
+  PieceReader reader(tokenizer);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const Piece piece = reader.read(ids[i]);
+    out.text += piece.text;
+    if (!piece.special.empty()) continue;
+    out.pieces.emplace_back(piece.text);
+    if (!tokens.empty()) out.tokens.push_back(std::move(tokens[i]));
+  }
+  out.text += reader.finish();
+  if (!out.tokens.empty()) {
+    out.tokens[0].logprob.reset();
+    out.tokens[0].top.clear();
+  }
+  return out;
+}
+
+TextDelta TextChoice::echo(Echo prompt) {
+  TextDelta delta{.text = std::move(prompt.text)};
   if (!logprobs_) return delta;
-  delta.tokens = std::move(tokens);
+  delta.tokens = std::move(prompt.tokens);
   std::int64_t offset = 0;
-  for (const std::string& piece : pieces) {
+  for (const std::string& piece : prompt.pieces) {
     delta.offsets.push_back(offset);
     offset += text::count_characters(piece);
   }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,16 +23,25 @@ struct TextDelta {
   std::vector<std::int64_t> offsets{};
 };
 
+/// A prompt that is shown in front of the answer.
+struct Echo {
+  std::string text{};
+  std::vector<std::string> pieces{};   // what each token made showable
+  std::vector<TokenLogprob> tokens{};  // with logprobs only
+};
+/// The text of a prompt's ids without special tokens. `tokens`: none, or one for each id; the first one that is shown
+/// has no logprob.
+[[nodiscard]] Echo echo_of(const text::Tokenizer& tokenizer, std::span<const std::int32_t> ids,
+                           std::vector<TokenLogprob> tokens = {});
+
 /// One choice of a text completion: generated text up to a stop string.
 class TextChoice {
  public:
   /// `prompt`: its text, which offsets are counted behind.
   TextChoice(const CompletionRequest& request, std::string_view prompt);
 
-  /// With echo: the tokens of the prompt, whose texts make up `prompt`; the first one without a logprob. Called before
-  /// the first push. `pieces` are what each made showable.
-  [[nodiscard]] TextDelta echo(std::string_view prompt, const std::vector<std::string>& pieces,
-                               std::vector<TokenLogprob> tokens);
+  /// With echo: the prompt as the first delta. Called before the first push.
+  [[nodiscard]] TextDelta echo(Echo prompt);
   /// The next token, as ChatChoice::push.
   [[nodiscard]] TextDelta push(const Piece& piece, const TokenLogprob& token = {});
   [[nodiscard]] bool ended() const { return ended_; }

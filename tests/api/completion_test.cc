@@ -3,6 +3,7 @@
 #include "api/completion_answer.h"
 #include "api/outputs.h"
 #include "api/requests.h"
+#include "text/golden_text.h"
 
 namespace hadal::api {
 namespace {
@@ -57,7 +58,7 @@ TEST(ApiCompletionAnswer, Check151_EchoedPromptHasLogprobsAndOffsetsInCharacters
   TextBody body(text_form(asked, head()));
   TokenLogprob b = token("b", -0.25);
   b.top = {{"c", -0.125}};
-  body.add(0, choice.echo("中b", {"中", "b"}, {token("中", std::nullopt), b}));
+  body.add(0, choice.echo({.text = "中b", .pieces = {"中", "b"}, .tokens = {token("中", std::nullopt), b}}));
   body.add(0, choice.push({.text = "é"}, token("é", -1)));
   body.add(0, choice.push({.text = "xQy"}, token("xQy", -2)));
   body.add(0, choice.finish(Ending::kEos));
@@ -69,6 +70,23 @@ TEST(ApiCompletionAnswer, Check151_EchoedPromptHasLogprobsAndOffsetsInCharacters
                       R"("text_offset":[0,1,2,3]},"finish_reason":"stop"})"),
             std::string::npos)
       << text;
+}
+
+TEST(ApiCompletionAnswer, Check151_AnEchoIsMadeOfThePromptsIds) {
+  const text::Tokenizer& tokenizer = text::v4_tokenizer();
+  const std::vector<std::int32_t> ids = *tokenizer.encode("<｜begin▁of▁sentence｜>ab 🫷 c");
+  std::vector<TokenLogprob> tokens;
+  for (const std::int32_t id : ids) tokens.push_back(token(std::string(tokenizer.token_bytes(id)), -0.5));
+  const Echo echo = echo_of(tokenizer, ids, tokens);
+  EXPECT_EQ(echo.text, "ab 🫷 c");
+  ASSERT_EQ(echo.tokens.size(), ids.size() - 1);  // without BOS
+  ASSERT_EQ(echo.pieces.size(), echo.tokens.size());
+  EXPECT_EQ(echo.tokens[0].logprob, std::nullopt);
+  EXPECT_EQ(echo.tokens[1].logprob, -0.5);
+  std::string pieces;
+  for (const std::string& piece : echo.pieces) pieces += piece;
+  EXPECT_EQ(pieces, echo.text);
+  EXPECT_TRUE(echo_of(tokenizer, ids).tokens.empty());
 }
 
 TEST(ApiCompletionAnswer, Check152_ChoicesOfAllPrompts) {

@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "text/chat_json.h"
@@ -49,6 +50,35 @@ TEST(ChatParser, LeadingThinkIsDroppedInBothModes) {
   EXPECT_EQ(chat.reasoning_content + "|" + chat.content, "r|c");
   EXPECT_EQ(parse("x<think>").content, "x<think>");
   EXPECT_EQ(parse("<think><think>r", {.thinking = true}).reasoning_content, "<think>r");
+}
+
+TEST(ChatParser, OnlyMarkerTokensCountWhereTheyAreAskedFor) {
+  const ParserOptions options{.thinking = true, .marker_tokens = true};
+  const auto parsed = [&options](std::initializer_list<std::pair<std::string_view, std::string_view>> pieces) {
+    ChatParser parser(options);
+    for (const auto& [text, token] : pieces) static_cast<void>(parser.push(text, token));
+    static_cast<void>(parser.finish(StopReason::kStop));
+    return std::move(parser).take_message();
+  };
+  const ParsedMessage quoted = parsed({{"a</think>", ""}, {"b", "</think>"}, {"c<think>", ""}, {around(""), ""}});
+  EXPECT_EQ(quoted.reasoning_content, "a</think>b");
+  EXPECT_EQ(quoted.content, "c<think>" + around(""));
+  EXPECT_EQ(warnings(quoted), "");
+  const ParsedMessage called = parsed({{"", "</think>"},
+                                       {"\n\n<", "｜DSML｜"},
+                                       {"tool_calls>\n<", "｜DSML｜"},
+                                       {"invoke name=\"f\">\n<", "｜DSML｜"},
+                                       {"parameter name=\"x\" string=\"true\">1</｜DSML｜parameter>", "</think>"},
+                                       {"2</", "｜DSML｜"},
+                                       {"parameter>\n</", "｜DSML｜"},
+                                       {"invoke>\n</", "｜DSML｜"},
+                                       {"tool_calls>", ""}});
+  ASSERT_EQ(called.tool_calls.size(), 1U);
+  EXPECT_EQ(called.tool_calls[0].arguments, R"({"x": "1</｜DSML｜parameter>2"})");
+  EXPECT_EQ(warnings(called), "stray_marker ");
+  const ParsedMessage stray = parsed({{"a", "<think>"}, {"b<", "｜DSML｜"}, {"c", "<｜User｜>"}, {"", "</think>"}});
+  EXPECT_EQ(stray.reasoning_content, "ab<c");
+  EXPECT_EQ(warnings(stray), "stray_marker stray_marker ");
 }
 
 TEST(ChatParser, EmptyAndBareBlocks) {
