@@ -4,18 +4,20 @@
 #include <source_location>
 #include <string>
 #include <string_view>
-#include <vector>
+#include <utility>
 
 #include "api/body.h"
 #include "api/chat_answer.h"
 #include "api/completion_answer.h"
 #include "api/prompt.h"
 #include "base/check.h"
+#include "text/chat_markers.h"
 #include "text/utf8.h"
 
 namespace {
 
 using namespace hadal::api;
+namespace marker = hadal::text::marker;
 
 void require(bool condition, std::source_location at = std::source_location::current()) {
   if (!condition)
@@ -35,7 +37,16 @@ void check_refusal(Family family, const ApiError& error) {
   require(json && json->find("error")->find("message")->text == error.message);
 }
 
-/// One choice that says `text`, in pieces of `step` bytes; the whole body.
+/// The first marker in `text`: where it stands, npos without one, and which one it is.
+std::pair<std::size_t, std::string_view> find_marker(std::string_view text) {
+  std::pair<std::size_t, std::string_view> first{std::string_view::npos, {}};
+  for (const std::string_view candidate : {marker::kThink, marker::kThinkEnd, marker::kDsml}) {
+    if (const std::size_t at = text.find(candidate); at < first.first) first = {at, candidate};
+  }
+  return first;
+}
+
+/// One choice that says `text`, whose markers are tokens, in pieces of `step` bytes; the whole body.
 std::string answer(const ChatRequest& request, std::string_view text, std::size_t step) {
   const RandomBits random = [n = std::uint64_t{0}]() mutable { return ++n; };
   ChatChoice choice(request.family, choice_options(request, request.thinking.on), random);
@@ -44,12 +55,21 @@ std::string answer(const ChatRequest& request, std::string_view text, std::size_
   ChatStream stream(form);
   hadal::text::Utf8Stream characters;
   std::string events;
-  for (std::size_t at = 0; at < text.size() && !choice.ended(); at += step) {
-    std::string piece;
-    characters.push(text.substr(at, step), piece);
-    const auto deltas = choice.push({.text = piece});
+  const auto push = [&](const Piece& piece) {
+    const auto deltas = choice.push(piece);
     body.add(0, deltas);
     stream.add(0, deltas, events);
+  };
+  while (!text.empty() && !choice.ended()) {
+    const auto [end, token] = find_marker(text);
+    const std::string_view plain = text.substr(0, end);
+    for (std::size_t at = 0; at < plain.size() && !choice.ended(); at += step) {
+      std::string piece;
+      characters.push(plain.substr(at, step), piece);
+      push({.text = piece});
+    }
+    text.remove_prefix(plain.size() + token.size());
+    if (!token.empty()) push({.special = token});
   }
   std::string tail;
   characters.finish(tail);
@@ -78,9 +98,10 @@ void check_chat(const ChatRequest& request) {
   }
   require(end <= std::ssize(prompt->text));
   const std::string& said = request.messages.back().content.text;
-  const std::string whole = answer(request, said, said.size() + 1);
-  require(hadal::text::parse_json(whole).has_value());
-  require(answer(request, said, 1) == whole);
+  require(hadal::text::parse_json(answer(request, said, 3)).has_value());
+  ChatRequest plain = request;
+  plain.logprobs = {};  // their number is that of the pieces
+  require(answer(plain, said, 1) == answer(plain, said, said.size() + 1));
 }
 
 void check_completion(const CompletionRequest& request) {

@@ -70,7 +70,7 @@ void read_logit_bias(Fields& fields, RequestBase& request) {
     return;
   }
   for (const text::JsonMember& member : map->members) {
-    const std::string path = fmt::format("logit_bias.{}", member.key);
+    const std::string path = fmt::format("logit_bias.{}", excerpt(member.key));
     std::int32_t id = -1;
     const char* end = member.key.data() + member.key.size();
     const auto [stop, error] = std::from_chars(member.key.data(), end, id);
@@ -291,7 +291,8 @@ void apply_policy(Fields& fields, const RequestSettings& settings, bool thinking
 void finish_fields(Fields& fields, const RequestSettings& settings, RequestBase& request) {
   request.ignored = fields.ignored();
   if (!settings.strict_fields) return;
-  if (const auto unknown = fields.unknown()) fields.error().note(Cause::kInvalidValue, *unknown, "unknown field");
+  if (const auto unknown = fields.unknown())
+    fields.error().note(Cause::kInvalidValue, excerpt(*unknown), "unknown field");
 }
 
 ApiResult<std::int64_t> fit_to_context(const RequestBase& request, std::int64_t prompt_tokens) {

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 
 #include "text/json_text.h"
@@ -102,6 +103,15 @@ Entry openai(Cause cause) {
 Entry entry_of(Family family, Cause cause) { return family == Family::kDeepSeek ? deepseek(cause) : openai(cause); }
 
 }  // namespace
+
+std::string excerpt(std::string_view text, std::size_t most) {
+  std::size_t size = std::min(text.size(), most);
+  while (size > 0 && size < text.size() && (static_cast<unsigned char>(text[size]) & 0xC0) == 0x80) --size;
+  std::string out(text.substr(0, size));
+  std::ranges::replace_if(out, [](char c) { return static_cast<unsigned char>(c) < 0x20; }, ' ');
+  if (size < text.size()) out += "...";
+  return out;
+}
 
 int http_status(Family family, Cause cause) { return entry_of(family, cause).status; }
 

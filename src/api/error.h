@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -42,6 +43,9 @@ struct ApiError {
 
 template <class T>
 using ApiResult = tl::expected<T, ApiError>;
+
+/// The beginning of a client's text for a message: at most `most` bytes, whole characters, in one line.
+[[nodiscard]] std::string excerpt(std::string_view text, std::size_t most = 64);
 
 [[nodiscard]] inline tl::unexpected<ApiError> refuse(Cause cause, std::string message, std::string param = {}) {
   return tl::unexpected<ApiError>(ApiError{cause, std::move(message), std::move(param)});

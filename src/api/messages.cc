@@ -63,7 +63,7 @@ class MessageReader {
       if (*role == known) return *role;
     }
     error_.note(Cause::kInvalidValue, fields.path("role"),
-                fmt::format("'{}' is no role; expected system, user, assistant or tool", role->substr(0, 64)));
+                fmt::format("'{}' is no role; expected system, user, assistant or tool", excerpt(*role)));
     return {};
   }
 

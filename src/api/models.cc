@@ -103,9 +103,11 @@ ApiResult<ModelChoice> ModelTable::choose(Family family, const std::optional<std
   for (const ServedModel& model : models_) served += (served.empty() ? "" : " or ") + model.id;
   if (family == Family::kDeepSeek) {
     return refuse(Cause::kUnknownModel,
-                  fmt::format("The supported API model names are {}, but you passed {}.", served, *name), "model");
+                  fmt::format("The supported API model names are {}, but you passed {}.", served, excerpt(*name, 256)),
+                  "model");
   }
-  return refuse(Cause::kUnknownModel, fmt::format("The model '{}' does not exist; served: {}", *name, served), "model");
+  return refuse(Cause::kUnknownModel,
+                fmt::format("The model '{}' does not exist; served: {}", excerpt(*name, 256), served), "model");
 }
 
 std::optional<ServedModel> official_model(std::string_view preset) {

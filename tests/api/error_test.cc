@@ -28,6 +28,18 @@ TEST(ApiError, Check62_PromptTooLongNamesMessagesToOpenAi) {
       R"({"error":{"message":"long","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}})");
 }
 
+TEST(ApiError, MessagesShowLittleOfAClientsTextInOneLine) {
+  EXPECT_EQ(excerpt("a\nb"), "a b");
+  EXPECT_EQ(excerpt("abcd", 3), "abc...");
+  EXPECT_EQ(excerpt("ab中", 4), "ab...");
+  EXPECT_EQ(excerpt("ab中", 5), "ab中");
+  const std::string role = std::string(63, 'r') + "中";
+  EXPECT_EQ(
+      chat_outcome(Family::kOpenAi, messages_body(R"({"role":")" + role + R"(","content":"q"})")),
+      "400 messages[0].role: '" + std::string(63, 'r') + "...' is no role; expected system, user, assistant or tool");
+  EXPECT_EQ(chat_outcome(Family::kOpenAi, chat_body("", "gpt\\n4o")).substr(0, 22), "404 The model 'gpt 4o'");
+}
+
 TEST(ApiError, StatusAndRetryOfEveryCause) {
   struct Row {
     Cause cause;
