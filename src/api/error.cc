@@ -159,6 +159,11 @@ std::string error_event(Family family, const ApiError& error) {
   return fmt::format("data: {}\n\n", error_body(family, error));
 }
 
+std::string no_key_message(Family family) {
+  if (family == Family::kDeepSeek) return "Authentication Fails (governor)";
+  return "No API key was sent; expected the header 'Authorization: Bearer KEY'";
+}
+
 std::string wrong_key_message(Family family, std::string_view key) {
   if (family == Family::kOpenAi) return "Incorrect API key provided";
   const std::string_view tail = key.size() > 8 ? key.substr(key.size() - 4) : std::string_view();

@@ -66,6 +66,9 @@ using ApiResult = tl::expected<T, ApiError>;
 /// The same as the last event of a stream that cannot go on; no [DONE] follows it.
 [[nodiscard]] std::string error_event(Family family, const ApiError& error);
 
+/// Message for a request without a key.
+[[nodiscard]] std::string no_key_message(Family family);
+
 /// Message for a wrong key: shows its last four characters to DeepSeek's clients, nothing to others.
 [[nodiscard]] std::string wrong_key_message(Family family, std::string_view key);
 

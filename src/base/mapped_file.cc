@@ -101,10 +101,10 @@ Result<std::string> read_file(const std::filesystem::path& path, std::int64_t li
   return contents;
 }
 
-Status write_file_atomically(const std::filesystem::path& path, std::string_view contents) {
+Status write_file_atomically(const std::filesystem::path& path, std::string_view contents, unsigned mode) {
   const std::filesystem::path temporary = path.string() + fmt::format(".{}.partial", ::getpid());
   {
-    const Descriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    const Descriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
     if (fd.get() < 0) return system_error(temporary, "create it");
     std::size_t done = 0;
     while (done < contents.size()) {

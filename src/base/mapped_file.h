@@ -37,7 +37,8 @@ class MappedFile {
 /// limit.
 [[nodiscard]] Result<std::string> read_file(const std::filesystem::path& path, std::int64_t limit);
 
-/// Writes `contents` to a temporary file beside `path`, syncs it and renames it over `path`.
-[[nodiscard]] Status write_file_atomically(const std::filesystem::path& path, std::string_view contents);
+/// Writes `contents` to a temporary file beside `path`, syncs it and renames it over `path`. `mode`: its permissions.
+[[nodiscard]] Status write_file_atomically(const std::filesystem::path& path, std::string_view contents,
+                                           unsigned mode = 0644);
 
 }  // namespace hadal

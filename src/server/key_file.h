@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <initializer_list>
 #include <map>
 #include <optional>
@@ -40,19 +39,22 @@ class Permissions {
   unsigned bits_ = 0;
 };
 
+/// Their names, in the order of the type.
+[[nodiscard]] std::vector<std::string> permission_names(Permissions permissions);
+
 /// One key as the file holds it: all but the key itself. docs/serving.md describes the fields.
 struct Key {
-  std::string id;
-  std::string name;
+  std::string id{};
+  std::string name{};
   Sha256Digest hash{};
-  std::string prefix4;  // of the key, behind "sk-"; to recognise it
+  std::string prefix4{};  // of the key, behind "sk-"; to recognise it
   std::chrono::sys_seconds created{};
   std::optional<std::chrono::sys_seconds> expires{};
   std::optional<std::chrono::sys_seconds> revoked{};
   Permissions permissions{Permission::kInfer};
   std::vector<std::string> models{};  // that it may use; empty: all
   RateLimits rate{};
-  std::string account;
+  std::string account{};
   std::int64_t priority = 0;  // added to that of its requests; lower ones first
 
   [[nodiscard]] bool valid(std::chrono::sys_seconds now) const { return !revoked && (!expires || now < *expires); }
@@ -80,34 +82,5 @@ struct FileStamp {
 
 /// The file's text, in the order of docs/serving.md.
 [[nodiscard]] std::string to_json(const KeyFile& file);
-
-/// Reads the file (a missing one is empty), lets `change` alter it and puts it in its place at once, with mode 0600.
-/// Holds FILE.lock meanwhile, so that no other change is lost. Errors: those of reading, of `change`, of writing.
-[[nodiscard]] Status change_key_file(const std::filesystem::path& path, const std::function<Status(KeyFile&)>& change);
-
-/// "sk-" and 43 characters of base64url: 256 random bits. Error: kUnavailable.
-[[nodiscard]] Result<std::string> make_key_text();
-
-/// What is wished of a new key.
-struct NewKey {
-  std::string name;
-  std::string account;  // empty: the name
-  Permissions permissions{Permission::kInfer};
-  std::vector<std::string> models{};
-  RateLimits rate{};
-  std::optional<std::chrono::sys_seconds> expires{};
-  std::int64_t priority = 0;
-};
-
-/// Adds a key and returns its text, which is kept nowhere. Errors: kInvalidArgument (the name is taken or holds
-/// characters other than [A-Za-z0-9._@-]), kUnavailable.
-[[nodiscard]] Result<std::string> add_key(KeyFile& file, const NewKey& wish, std::chrono::sys_seconds now);
-
-/// Marks the key of that name or id as revoked. Errors: kNotFound, kInvalidArgument (it is already).
-[[nodiscard]] Status revoke_key(KeyFile& file, std::string_view name_or_id, std::chrono::sys_seconds now);
-
-/// Gives the key of that name or id another text, which is returned; the former one is worth nothing from then on.
-/// Errors: kNotFound, kInvalidArgument (it is revoked), kUnavailable.
-[[nodiscard]] Result<std::string> rotate_key(KeyFile& file, std::string_view name_or_id, std::chrono::sys_seconds now);
 
 }  // namespace hadal::server

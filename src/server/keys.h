@@ -70,11 +70,14 @@ class Keys {
   struct Table {
     std::vector<Key> keys;
     std::map<std::string, RateLimits> accounts;
-    std::unordered_map<std::uint64_t, std::size_t> by_hash;  // first 8 bytes of the hash
+    std::unordered_multimap<std::uint64_t, std::size_t> by_hash;  // first 8 bytes of the hash -> index
   };
 
   explicit Keys(KeysOptions options) : options_(std::move(options)) {}
+  /// `stamp`: of the file as it was seen, should it not even open.
+  [[nodiscard]] Status read(FileStamp stamp);
   [[nodiscard]] std::shared_ptr<const Table> table() const;
+  [[nodiscard]] static const Key* find(const Table& table, std::string_view text);
   [[nodiscard]] Identity identity(const Table& table, const Key& key) const;
 
   KeysOptions options_;

@@ -193,10 +193,6 @@ tl::expected<RateLease, Refusal> RateLimiter::begin(const RateSubject& key, cons
   return lease;
 }
 
-std::int64_t retry_after_seconds(double seconds) {
-  return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(seconds - 1e-9)));
-}
-
 std::vector<Header> rate_limit_headers(api::Family family, const RateState& state) {
   std::vector<Header> headers;
   if (family != api::Family::kOpenAi) return headers;

@@ -120,9 +120,6 @@ class RateLimiter {
   Buckets accounts_;
 };
 
-/// Value of `retry-after`: whole seconds, at least 1.
-[[nodiscard]] std::int64_t retry_after_seconds(double seconds);
-
 /// x-ratelimit-limit-requests, -remaining-requests, -reset-requests and the same with -tokens, where a limit is
 /// configured; nothing for families that do not send them.
 [[nodiscard]] std::vector<Header> rate_limit_headers(api::Family family, const RateState& state);

@@ -16,8 +16,8 @@
 #include <thread>
 
 #include "engine/made_up_states.h"
+#include "testing/small_disk.h"
 #include "testing/temp_directory.h"
-#include "train/small_disk.h"
 
 namespace hadal::engine {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <vector>
 
-#include "small_disk.h"
+#include "testing/small_disk.h"
 #include "testing/temp_directory.h"
 
 namespace hadal::train {

@@ -15,8 +15,8 @@
 
 #include "base/philox.h"
 #include "ops/reference/reference_backend.h"
-#include "small_disk.h"
 #include "small_model.h"
+#include "testing/small_disk.h"
 #include "testing/temp_directory.h"
 #include "train/data/token_set_writer.h"
 
