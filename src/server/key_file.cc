@@ -198,6 +198,16 @@ JsonValue texts_tree(const std::vector<std::string>& texts) {
   return tree;
 }
 
+}  // namespace
+
+std::vector<std::string> permission_names(Permissions permissions) {
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < kPermissionNames.size(); ++i) {
+    if (permissions.has(static_cast<Permission>(i))) names.emplace_back(kPermissionNames[i]);
+  }
+  return names;
+}
+
 JsonValue key_tree(const Key& key) {
   JsonValue tree = JsonValue::object();
   tree.add("id", JsonValue::of(key.id)).add("name", JsonValue::of(key.name)).add("account", JsonValue::of(key.account));
@@ -210,16 +220,6 @@ JsonValue key_tree(const Key& key) {
   if (key.rate != RateLimits{}) tree.add("rate", limits_tree(key.rate));
   if (key.priority != 0) tree.add("priority", JsonValue::of(key.priority));
   return tree;
-}
-
-}  // namespace
-
-std::vector<std::string> permission_names(Permissions permissions) {
-  std::vector<std::string> names;
-  for (std::size_t i = 0; i < kPermissionNames.size(); ++i) {
-    if (permissions.has(static_cast<Permission>(i))) names.emplace_back(kPermissionNames[i]);
-  }
-  return names;
 }
 
 FileStamp file_stamp(const struct stat& info) {

@@ -16,6 +16,7 @@
 #include "base/result.h"
 #include "base/sha256.h"
 #include "server/rate_limits.h"
+#include "text/json_text.h"
 
 namespace hadal::server {
 
@@ -79,6 +80,9 @@ struct FileStamp {
 /// Reads the file of keys. Errors: kNotFound; kInvalidArgument (others than its owner may read or write it); kCorrupt
 /// (names the field); kUnavailable. `stamp` is set as soon as the file is open, whatever follows.
 [[nodiscard]] Result<KeyFile> read_key_file(const std::filesystem::path& path, FileStamp* stamp = nullptr);
+
+/// A key's fields as the file has them.
+[[nodiscard]] text::JsonValue key_tree(const Key& key);
 
 /// The file's text, in the order of docs/serving.md.
 [[nodiscard]] std::string to_json(const KeyFile& file);

@@ -18,8 +18,9 @@ using LedgerTime = std::chrono::sys_time<std::chrono::milliseconds>;
 struct LedgerRequest {
   std::string id;  // unique; x-request-id
   std::string account{};
-  std::string key{};    // its id
-  std::string model{};  // canonical id
+  std::string key{};       // its id
+  std::string key_name{};  // as it is called now
+  std::string model{};     // canonical id
   std::string family{};
   std::int64_t prompt_tokens = 0;
   LedgerTime time{};
@@ -46,6 +47,7 @@ struct LedgerOptions {
   std::filesystem::path path;
   std::chrono::milliseconds group_time{20};    // records of so long are written together
   std::chrono::milliseconds retry_time{1000};  // between attempts to write to a disk that is full, or a file in use
+  std::chrono::milliseconds patience{5000};    // with another program that uses the file
   std::int64_t most_waiting = 1 << 16;         // records; beyond them no further request is admitted
   std::function<void(double seconds)> on_commit{};  // called on the ledger's thread
 };
