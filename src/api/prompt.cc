@@ -175,7 +175,7 @@ ApiResult<ChatPrompt> encode_chat(const text::Tokenizer& tokenizer, const ChatRe
   for (const text::AnswerRange& answer : prompt.answers) {
     if (!encoder.encode_to(answer.bytes.begin)) return tl::unexpected<ApiError>(encoder.error());
     const text::Message& message = request.messages[static_cast<std::size_t>(answer.message)];
-    std::span<const std::int32_t> known;
+    std::vector<std::int32_t> known;
     if (replays != nullptr) known = replays->find(domain, encoder.name(), turn_name(message, answer.has_reasoning));
     if (known.empty()) {
       ++out.rendered;

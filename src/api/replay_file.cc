@@ -67,6 +67,7 @@ std::uint64_t sum_of(std::string_view bytes) { return checksum(std::as_bytes(std
 }  // namespace
 
 std::string ReplayMap::save(const Hash128& identity) const {
+  const std::scoped_lock lock(mutex_);
   std::string out;
   const Header header{.identity = identity, .turns = turns_.size()};
   append(out, std::span(&header, 1));
@@ -103,6 +104,7 @@ Status ReplayMap::load(std::string_view bytes, const Hash128& identity) {
     turns.push_back(std::move(*turn));
   }
   if (turns.size() != header.turns) return damaged();
+  const std::scoped_lock lock(mutex_);
   for (const SavedTurn& turn : turns) insert(turn.domain, turn.header.key, turn.header.calls, turn.ids);
   return {};
 }

@@ -59,6 +59,7 @@ void ReplayMap::tidy(Domain& domain) {
 
 void ReplayMap::remember(std::string_view domain, const Hash128& prompt, const TurnName& turn,
                          std::span<const std::int32_t> ids) {
+  const std::scoped_lock lock(mutex_);
   insert(domain, key_of(prompt, turn.message), turn.calls, ids);
 }
 
@@ -101,8 +102,8 @@ void ReplayMap::insert(std::string_view domain_name, const Hash128& key, const H
   }
 }
 
-std::span<const std::int32_t> ReplayMap::find(std::string_view domain_name, const Hash128& prompt,
-                                              const TurnName& turn) {
+std::vector<std::int32_t> ReplayMap::find(std::string_view domain_name, const Hash128& prompt, const TurnName& turn) {
+  const std::scoped_lock lock(mutex_);
   const auto place = domains_.find(domain_name);
   auto best = turns_.end();
   if (place != domains_.end()) {
@@ -123,7 +124,13 @@ std::span<const std::int32_t> ReplayMap::find(std::string_view domain_name, cons
   return best->ids;
 }
 
+ReplayFigures ReplayMap::figures() const {
+  const std::scoped_lock lock(mutex_);
+  return figures_;
+}
+
 void ReplayMap::forget(std::string_view domain_name) {
+  const std::scoped_lock lock(mutex_);
   const auto place = domains_.find(domain_name);
   if (place == domains_.end()) return;
   Domain& domain = place->second;

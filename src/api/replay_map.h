@@ -5,6 +5,7 @@
 #include <functional>
 #include <list>
 #include <map>
+#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,7 +31,7 @@ struct ReplayFigures {
 
 /// The ids of turns that the model generated, by what stood before them and what the client was given. A client's
 /// next request brings a turn back as text; its tokens may be others than the sampled ones, and then the prefix cache
-/// misses from there on. One thread at a time.
+/// misses from there on. Members may be called from any thread.
 class ReplayMap {
  public:
   explicit ReplayMap(const ReplayLimits& limits = {}) : limits_(limits) {}
@@ -43,9 +44,8 @@ class ReplayMap {
                 std::span<const std::int32_t> ids);
 
   /// The ids of a turn; empty when it is not known. Of turns with equal texts behind equal ids the one whose call ids
-  /// are those of `turn` is taken, else the latest. Valid until the next call.
-  [[nodiscard]] std::span<const std::int32_t> find(std::string_view domain, const Hash128& prompt,
-                                                   const TurnName& turn);
+  /// are those of `turn` is taken, else the latest.
+  [[nodiscard]] std::vector<std::int32_t> find(std::string_view domain, const Hash128& prompt, const TurnName& turn);
 
   /// All turns as bytes, to be kept until the next start. `identity` names all that ids depend on: the tokenizer, and
   /// the weights, which would have sampled others.
@@ -56,7 +56,7 @@ class ReplayMap {
 
   /// Drops all turns of a domain: its owner must leave no trace.
   void forget(std::string_view domain);
-  [[nodiscard]] const ReplayFigures& figures() const { return figures_; }
+  [[nodiscard]] ReplayFigures figures() const;
 
  private:
   struct Domain;
@@ -77,6 +77,7 @@ class ReplayMap {
     std::unordered_multimap<Hash128, Turns::iterator> by_key{};
   };
   [[nodiscard]] static std::size_t bytes_of(const Turn& turn);
+  // All of these under the mutex.
   void insert(std::string_view domain, const Hash128& key, const Hash128& calls, std::span<const std::int32_t> ids);
   void touch(Turns::iterator turn);
   void drop(Turns::iterator turn);
@@ -86,6 +87,7 @@ class ReplayMap {
   void tidy(Domain& domain);
 
   ReplayLimits limits_;
+  mutable std::mutex mutex_;  // guards all below
   std::uint64_t serial_ = 0;
   Turns turns_;
   std::map<std::string, Domain, std::less<>> domains_;
