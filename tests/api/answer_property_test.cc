@@ -80,20 +80,31 @@ std::string shown(std::string text) {
   return replaced(replaced(std::move(text), "DSMQ", "DSML"), "thinq>", "think>");
 }
 
+/// What a client makes of an answer, and the bytes of the tokens that its logprobs name.
+struct Received {
+  Assembled streamed, whole;
+  std::string content_tokens, reasoning_tokens;
+};
+
 /// Cuts the text into pieces of next_size(bytes before) and sends them through whole characters, as tokens come.
 template <class Size>
-std::pair<Assembled, Assembled> both_ways(const Transcript& transcript, const Size& next_size) {
+Received both_ways(const Transcript& transcript, const Size& next_size) {
   const RandomBits random = counter();
   ChatChoice choice(transcript.family, transcript.options, random);
   ChatStream stream(form(transcript.family, true));
   ChatBody body(form(transcript.family, true));
   text::Utf8Stream characters;
+  Received out;
   std::string events;
   std::size_t before = 0;
   stream.begin(0, events);
   const auto add = [&](std::span<const Delta> deltas) {
     stream.add(0, deltas, events);
     body.add(0, deltas);
+    for (const Delta& delta : deltas) {
+      std::string& bytes = delta.kind == DeltaKind::kReasoning ? out.reasoning_tokens : out.content_tokens;
+      for (const TokenLogprob& told : delta.tokens) bytes += told.bytes;
+    }
   };
   for (const Generated& next : transcript.generated) {
     for (std::size_t at = 0; at < next.text.size() && !choice.ended();) {
@@ -114,7 +125,9 @@ std::pair<Assembled, Assembled> both_ways(const Transcript& transcript, const Si
   add(choice.finish(transcript.ending, tail));
   stream.finish(0, *choice.reason(), {}, events);
   body.finish(0, *choice.reason());
-  return {assemble(events), read_whole(body.text({}))};
+  out.streamed = assemble(events);
+  out.whole = read_whole(body.text({}));
+  return out;
 }
 
 Transcript transcript_of(std::uint32_t seed, text::Choices& choices) {
@@ -182,22 +195,29 @@ void expect_no_marker(const Transcript& transcript, const Assembled& whole) {
   }
 }
 
-TEST(ApiProperties, Check94_116To118_129_130_StreamedIsWholeForEveryCutAndNoMarkerLeaks) {
+TEST(ApiProperties, Check78_94_116To118_129_130_StreamedIsWholeForEveryCutAndNoMarkerLeaks) {
   int with_calls = 0;
   int stopped = 0;
   int quoted = 0;
   int cuts = 0;
+  int token_by_token = 0;
   for (std::uint32_t seed = 0; seed < 2000; ++seed) {
     text::Choices choices(seed + 500'000);
     const Transcript transcript = transcript_of(seed, choices);
     SCOPED_TRACE(testing::Message() << "seed " << seed << ": " << transcript.inert);
     const Expected want = expected(transcript);
+    std::size_t ordinary = 0;  // bytes of text, all of which may have been shown
+    for (const Generated& next : transcript.generated) ordinary += next.text.size();
     const auto agree = [&](const auto& next_size) {
-      const auto [stream, whole] = both_ways(transcript, next_size);
-      ASSERT_EQ(stream, whole);
-      ASSERT_NO_FATAL_FAILURE(expect_whole(whole, want));
-      expect_no_marker(transcript, whole);
+      const Received received = both_ways(transcript, next_size);
+      ASSERT_EQ(received.streamed, received.whole);
+      ASSERT_NO_FATAL_FAILURE(expect_whole(received.whole, want));
+      expect_no_marker(transcript, received.whole);
       ++cuts;
+      if (!transcript.options.logprobs || want.content.size() + want.reasoning.size() < ordinary) return;
+      EXPECT_EQ(received.content_tokens, want.content);  // check 78
+      EXPECT_EQ(received.reasoning_tokens, want.reasoning);
+      ++token_by_token;
     };
     ASSERT_NO_FATAL_FAILURE(agree([](std::size_t) { return std::string::npos; }));
     ASSERT_NO_FATAL_FAILURE(agree([](std::size_t) { return std::size_t{1}; }));
@@ -214,11 +234,13 @@ TEST(ApiProperties, Check94_116To118_129_130_StreamedIsWholeForEveryCutAndNoMark
   EXPECT_GT(with_calls, 400);
   EXPECT_GT(stopped, 50);
   EXPECT_GT(quoted, 300);
+  EXPECT_GT(token_by_token, 500);
   RecordProperty("transcripts", 2000);
   RecordProperty("with_calls", with_calls);
   RecordProperty("with_stop_string", stopped);
   RecordProperty("with_quoted_markers", quoted);
   RecordProperty("cuts", cuts);
+  RecordProperty("cuts_with_all_logprobs", token_by_token);
 }
 
 }  // namespace
