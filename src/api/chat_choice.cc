@@ -12,7 +12,6 @@ ChatChoiceOptions choice_options(const ChatRequest& request, bool inside_reasoni
   ChatChoiceOptions options;
   options.inside_reasoning = inside_reasoning;
   options.tools = !request.tools.list.empty();
-  options.continues = request.continues;
   options.one_call = !request.tools.parallel;
   options.reasoning = request.thinking.on ? request.reasoning : ReasoningPlace::kNowhere;
   options.stops = request.stop.strings;
@@ -71,11 +70,15 @@ std::span<const Delta> ChatChoice::finish(Ending ending, std::string_view tail) 
   return deltas_;
 }
 
-std::optional<TurnName> ChatChoice::turn() const {
+std::optional<TurnName> ChatChoice::turn(const text::Message* continued) const {
   const bool elsewhere = options_.inside_reasoning && options_.reasoning != ReasoningPlace::kField;
-  if (!complete_ || elsewhere || options_.continues || parser_.inside_reasoning()) return std::nullopt;
-  const text::ParsedMessage& message = parser_.message();
+  if (!complete_ || elsewhere || parser_.inside_reasoning()) return std::nullopt;
+  text::ParsedMessage message = parser_.message();
   if (!message.warnings.empty()) return std::nullopt;
+  if (continued != nullptr) {
+    message.reasoning_content.insert(0, continued->reasoning_content);
+    message.content.insert(0, continued->content.text);
+  }
   return turn_name(message, call_ids_);
 }
 

@@ -31,8 +31,7 @@ struct Delta {
 struct ChatChoiceOptions {
   bool inside_reasoning = true;  // RenderedPrompt::inside_reasoning
   bool tools = false;
-  bool continues = false;  // the prompt ends inside a text that the client wrote
-  bool one_call = false;   // the answer ends where a second call begins
+  bool one_call = false;  // the answer ends where a second call begins
   ReasoningPlace reasoning = ReasoningPlace::kField;
   std::vector<std::string> stops{};
   bool show_stop = false;     // the matched stop string belongs to the content
@@ -61,9 +60,10 @@ class ChatChoice {
 
   /// After finish(); nothing when the answer must end with an error.
   [[nodiscard]] std::optional<std::string_view> reason() const { return reason_; }
-  /// After finish(): the turn as the client has it. Nothing when sending it back cannot mean the tokens that were
-  /// pushed: it was cut, repaired, continued, or given in another form.
-  [[nodiscard]] std::optional<TurnName> turn() const;
+  /// After finish(): the turn as the client has it, behind what it wrote of it in `continued`, the last message of a
+  /// request that continues. Nothing when sending it back cannot mean the tokens that were pushed: it was cut,
+  /// repaired, or given in another form.
+  [[nodiscard]] std::optional<TurnName> turn(const text::Message* continued = nullptr) const;
   /// The next token counts as reasoning.
   [[nodiscard]] bool inside_reasoning() const { return parser_.inside_reasoning(); }
   /// Of the tokens pushed so far.

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -172,11 +173,19 @@ ApiResult<ChatPrompt> encode_chat(const text::Tokenizer& tokenizer, const ChatRe
     if (!encoder.encode_to(user)) return tl::unexpected<ApiError>(encoder.error());
     out.marks.push_back(std::ssize(encoder.ids()));
   }
+  const auto end = std::ssize(prompt.text);
+  std::optional<std::size_t> open;  // where the turn begins that the answer continues
   for (const text::AnswerRange& answer : prompt.answers) {
     if (!encoder.encode_to(answer.bytes.begin)) return tl::unexpected<ApiError>(encoder.error());
+    out.name = encoder.name();
+    if (answer.bytes.end == end) open = encoder.ids().size();
+    // Reasoning that goes on is no turn yet: a turn of the same text would close it.
+    const bool whole = !open || !prompt.inside_reasoning;
     const text::Message& message = request.messages[static_cast<std::size_t>(answer.message)];
     std::vector<std::int32_t> known;
-    if (replays != nullptr) known = replays->find(domain, encoder.name(), turn_name(message, answer.has_reasoning));
+    if (replays != nullptr && whole) {
+      known = replays->find(domain, out.name, turn_name(message, answer.has_reasoning));
+    }
     if (known.empty()) {
       ++out.rendered;
       continue;
@@ -184,9 +193,13 @@ ApiResult<ChatPrompt> encode_chat(const text::Tokenizer& tokenizer, const ChatRe
     encoder.replay(known, answer.bytes.end);
     ++out.replayed;
   }
-  if (!encoder.encode_to(std::ssize(prompt.text))) return tl::unexpected<ApiError>(encoder.error());
-  out.name = encoder.name();
+  if (!encoder.encode_to(end)) return tl::unexpected<ApiError>(encoder.error());
   out.ids = std::move(encoder.ids());
+  if (open) {
+    out.opened.assign(out.ids.begin() + static_cast<std::ptrdiff_t>(*open), out.ids.end());
+  } else {
+    out.name = encoder.name();
+  }
   return out;
 }
 

@@ -21,10 +21,11 @@ namespace hadal::api {
 /// A chat's prompt in ids.
 struct ChatPrompt {
   std::vector<std::int32_t> ids{};
-  std::vector<std::int64_t> marks{};  // positions whose state other chats may share: the end of system text and tools
-  Hash128 name{};                     // of the ids: what ReplayMap::remember takes
-  std::int64_t replayed = 0;          // turns of the assistant whose sampled ids were known
-  std::int64_t rendered = 0;          // and others
+  std::vector<std::int64_t> marks{};   // positions whose state other chats may share: the end of system text and tools
+  Hash128 name{};                      // of the ids before the answer's turn: for ReplayMap::remember
+  std::vector<std::int32_t> opened{};  // the last of `ids`: the answer's turn as far as the client wrote it
+  std::int64_t replayed = 0;           // turns of the assistant whose sampled ids were known
+  std::int64_t rendered = 0;           // and others
 };
 
 /// Ids of a chat's rendered prompt. A turn that `replays` (may be null) knows behind the ids before it becomes exactly

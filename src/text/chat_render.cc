@@ -267,10 +267,9 @@ class Renderer {
       out_.fixed(marker::kThinkEnd);
     }
     if (!content(turn) || !calls(turn)) return false;
-    if (message.wo_eos) return true;
     answer.bytes.end = std::ssize(out_.prompt.text);
     if (opened && !turn.in_context) out_.prompt.answers.push_back(answer);
-    out_.fixed(marker::kEos);
+    if (!message.wo_eos) out_.fixed(marker::kEos);
     return true;
   }
 
@@ -285,7 +284,11 @@ class Renderer {
                     "only the reasoning of a last message that follows a user message can be continued, in thinking "
                     "mode and without content or calls");
     }
+    AnswerRange answer{.message = turn.message_index, .has_reasoning = true};
+    answer.bytes.begin = std::ssize(out_.prompt.text);
     out_.caller(message.reasoning_content);
+    answer.bytes.end = std::ssize(out_.prompt.text);
+    if (!turn.in_context) out_.prompt.answers.push_back(answer);
     out_.prompt.inside_reasoning = true;
     return true;
   }

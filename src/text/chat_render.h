@@ -23,9 +23,9 @@ struct RenderOptions {
   bool add_bos = true;
 };
 
-/// A finished turn of the assistant in a prompt: what the model wrote, or would have written.
+/// A turn of the assistant in a prompt: what the model wrote, or would have written.
 struct AnswerRange {
-  ByteRange bytes{};           // behind the marker that opens the turn, up to its EOS
+  ByteRange bytes{};           // behind the marker that opens the turn, up to its EOS, or the prompt's end
   int message = -1;            // index in `messages`
   bool has_reasoning = false;  // the message's reasoning is part of it
 };

@@ -35,7 +35,6 @@ TEST(ApiChoiceTurn, OnlyACompleteTurnHasAName) {
   EXPECT_FALSE(name("aXb", {.inside_reasoning = false, .stops = {"X"}}));  // cut
   EXPECT_FALSE(name("a<think>b", {.inside_reasoning = false}));            // a marker was dropped
   EXPECT_FALSE(name("a", {.inside_reasoning = false}, Ending::kAborted));
-  EXPECT_FALSE(name("a", {.inside_reasoning = false, .continues = true}));
   EXPECT_FALSE(name("why</think>a", {.reasoning = ReasoningPlace::kNowhere}));
   constexpr std::string_view kOne = "<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n</｜DSML｜invoke>\n";
   const ChatChoiceOptions one_call{.inside_reasoning = false, .tools = true, .one_call = true};
@@ -122,15 +121,15 @@ struct Answered {
   std::optional<TurnName> turn;
 };
 
-Answered answered(const ChatRequest& request, bool inside_reasoning, const Ids& ids) {
+Answered answered(const ChatRequest& request, bool inside_reasoning, const Ids& ids, Ending ending = Ending::kEos) {
   const RandomBits random = counter();
   ChatChoice choice(request.family, choice_options(request, inside_reasoning), random);
   ChatBody body(chat_form(request, {.family = request.family}));
   PieceReader pieces(tokenizer());
   for (const std::int32_t id : ids) body.add(0, choice.push(pieces.read(id)));
-  body.add(0, choice.finish(Ending::kEos, pieces.finish()));
+  body.add(0, choice.finish(ending, pieces.finish()));
   body.finish(0, *choice.reason());
-  return {body.text({}), choice.turn()};
+  return {body.text({}), choice.turn(request.continues ? &request.messages.back() : nullptr)};
 }
 
 TEST(ApiReplay, Check131_132_OwnTurnsComeBackAsTheSampledIds) {
@@ -201,6 +200,78 @@ TEST(ApiReplay, AnAlteredTurnIsRendered) {
   EXPECT_NE(encoded("Hello", &map).ids, encoded("Hello", nullptr).ids);
   EXPECT_EQ(encoded("Hello!", &map).rendered, 1);
   EXPECT_EQ(encoded("Hello!", &map).ids, encoded("Hello!", nullptr).ids);
+}
+
+TEST(ApiReplay, AContinuedTurnIsReplayedAndRememberedWhole) {
+  for (const bool thinking : {false, true}) {
+    SCOPED_TRACE(thinking);
+    ReplayMap map;
+    const std::string members =
+        std::string(thinking ? "" : R"("thinking":{"type":"disabled"},)") + R"("tools":[{"function":{"name":"f"}}],)";
+    const auto encoded = [&](const ChatRequest& request) {
+      return *encode_chat(tokenizer(), request, *render_prompt(request), &map, "d");
+    };
+    const auto with = [&](std::string_view messages) {
+      return *chat(Family::kDeepSeek,
+                   messages_body(R"({"role":"user","content":"q"})" + std::string(messages), members));
+    };
+    const auto ids_of = [](std::initializer_list<std::string_view> pieces) {
+      Ids out;
+      for (const std::string_view piece : pieces)
+        std::ranges::copy(*tokenizer().encode(piece), std::back_inserter(out));
+      return out;
+    };
+    const auto assistant = [&](std::string_view content, std::string_view more) {
+      return R"(,{"role":"assistant",)" + std::string(thinking ? R"("reasoning_content":"why",)" : "") +
+             R"("content":")" + std::string(content) + "\"" + std::string(more) + "}";
+    };
+    // The first answer is cut by max_tokens.
+    const ChatRequest first = with("");
+    const ChatPrompt prompt = encoded(first);
+    EXPECT_TRUE(prompt.opened.empty());
+    const Ids cut = thinking ? ids_of({"w", "hy", "</think>", "Hel"}) : ids_of({"H", "el"});
+    const Answered answer = answered(first, thinking, cut, Ending::kMaxTokens);
+    ASSERT_TRUE(answer.turn);
+    map.remember("d", prompt.name, *answer.turn, cut);
+
+    const ChatRequest second = with(assistant("Hel", R"(,"prefix":true)"));
+    const ChatPrompt open = encoded(second);
+    EXPECT_EQ(open.replayed, 1);
+    EXPECT_EQ(open.opened, cut);
+    EXPECT_EQ(open.name, prompt.name);
+    const Ids rest = ids_of({"l", "o"});
+    const Answered continued = answered(second, false, rest, Ending::kEos);
+    ASSERT_TRUE(continued.turn);
+    Ids all = open.opened;
+    all.insert(all.end(), rest.begin(), rest.end());
+    map.remember("d", open.name, *continued.turn, all);
+
+    const ChatPrompt third = encoded(with(assistant("Hello", "") + R"(,{"role":"user","content":"r"})"));
+    Ids expected = prompt.ids;
+    expected.insert(expected.end(), all.begin(), all.end());
+    expected.push_back(*tokenizer().eos_id());
+    EXPECT_EQ(third.replayed, 1);
+    ASSERT_GT(third.ids.size(), expected.size());
+    EXPECT_TRUE(std::equal(expected.begin(), expected.end(), third.ids.begin()));
+  }
+}
+
+TEST(ApiReplay, ContinuedReasoningIsNotTakenForAClosedTurn) {
+  ReplayMap map;
+  const std::string members = R"("tools":[{"function":{"name":"f"}}],)";
+  const ChatRequest first = *chat(Family::kDeepSeek, messages_body(R"({"role":"user","content":"q"})", members));
+  const ChatPrompt prompt = *encode_chat(tokenizer(), first, *render_prompt(first), &map, "d");
+  text::ParsedMessage closed;
+  closed.reasoning_content = "hm";
+  map.remember("d", prompt.name, turn_name(closed, {}), *tokenizer().encode("hm</think>"));
+  const ChatRequest open = *chat(
+      Family::kDeepSeek,
+      messages_body(R"({"role":"user","content":"q"},{"role":"assistant","reasoning_content":"hm","prefix":true})",
+                    members));
+  const auto rendered = render_prompt(open);
+  const ChatPrompt continued = *encode_chat(tokenizer(), open, *rendered, &map, "d");
+  EXPECT_EQ(continued.ids, *encode(tokenizer(), *rendered));
+  EXPECT_EQ(continued.opened, *tokenizer().encode("hm"));
 }
 
 TEST(ApiPromptIds, TheEndOfSystemAndToolsIsMarked) {
