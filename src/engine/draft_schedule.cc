@@ -1,6 +1,7 @@
 #include "engine/draft_schedule.h"
 
 #include <algorithm>
+#include <tuple>
 #include <vector>
 
 #include "base/check.h"
@@ -33,9 +34,10 @@ void scheduled_lengths(std::span<const double> confidence, std::int64_t block_si
       candidates.push_back({survival, request, position + 1});
     }
   }
-  // Built in the order that decides between equals, so a stable sort keeps it.
-  std::stable_sort(candidates.begin(), candidates.end(),
-                   [](const Candidate& a, const Candidate& b) { return a.survival > b.survival; });
+  // Between equals the earlier request and then the earlier position goes first.
+  std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
+    return std::tuple(-a.survival, a.request, a.length) < std::tuple(-b.survival, b.request, b.length);
+  });
 
   std::int64_t tokens = requests;
   auto expected = static_cast<double>(requests);

@@ -255,7 +255,7 @@ void Scheduler::choose_batch() {
     if (task->phase == Phase::kRunning && task->sink->ready()) batch_.push_back(task.get());
   }
   // Prompts take turns: whoever had rows last waits longest. Answers all go in, so that their order is nothing.
-  std::stable_sort(batch_.begin(), batch_.end(), [](const Task* a, const Task* b) {
+  std::sort(batch_.begin(), batch_.end(), [](const Task* a, const Task* b) {
     return std::tuple(a->request.priority, a->last_step, a->id) < std::tuple(b->request.priority, b->last_step, b->id);
   });
   for (Task* const task : std::vector<Task*>(batch_)) {
