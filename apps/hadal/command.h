@@ -19,6 +19,7 @@ struct Outcome {
 // One function a command, each in its own file: declares the command with its flags and its callback.
 void add_run(CLI::App& app, Outcome& outcome);
 void add_chat(CLI::App& app, Outcome& outcome);
+void add_serve(CLI::App& app, Outcome& outcome);
 void add_inspect(CLI::App& app, Outcome& outcome);
 void add_init(CLI::App& app, Outcome& outcome);
 void add_train(CLI::App& app, Outcome& outcome);

@@ -116,23 +116,23 @@ Result<LoadedModel> load_model(const ModelFlags& flags) {
   return loaded;
 }
 
-Status make_executor(LoadedModel& loaded, const model::Executor::Limits& limits) {
+Status make_executor(LoadedModel& loaded, const model::Executor::Limits& limits, std::int64_t pages) {
   const model::StateLayout layout = loaded.model->state_layout();
-  const std::int64_t state = limits.max_sequences * layout.bytes(limits.max_tokens);
+  const std::int64_t most = (limits.max_tokens + ops::kPageTokens - 1) / ops::kPageTokens;
+  if (pages == 0) pages = limits.max_sequences * most;
+  const std::int64_t state = limits.max_sequences * layout.slot_bytes + pages * layout.page_bytes;
   if (state > loaded.memory) {
-    const std::int64_t pages =
+    const std::int64_t fitting =
         layout.page_bytes == 0 ? 0 : (loaded.memory / limits.max_sequences - layout.slot_bytes) / layout.page_bytes;
-    const std::string advice = pages > 0 ? fmt::format("use --context {} or less", pages * ops::kPageTokens)
-                                         : std::string("no context fits; free memory or raise --memory");
+    const std::string advice = fitting > 0 ? fmt::format("use --context {} or less", fitting * ops::kPageTokens)
+                                           : std::string("no context fits; free memory or raise --memory");
     return fail(
         ErrorCode::kResourceExhausted,
         fmt::format("too little memory: the state of {} sequence{} of {} tokens needs {}, but {} are there; {}",
                     limits.max_sequences, limits.max_sequences == 1 ? "" : "s", with_separators(limits.max_tokens),
                     human_bytes(state), human_bytes(loaded.memory), advice));
   }
-  const std::int64_t pages = (limits.max_tokens + ops::kPageTokens - 1) / ops::kPageTokens;
-  HADAL_ASSIGN(loaded.pool,
-               model::StatePool::create(*loaded.backend, layout, limits.max_sequences, limits.max_sequences * pages));
+  HADAL_ASSIGN(loaded.pool, model::StatePool::create(*loaded.backend, layout, limits.max_sequences, pages));
   HADAL_ASSIGN(loaded.executor, model::Executor::create(*loaded.model, *loaded.pool, limits));
   const std::int64_t total = state + loaded.executor->memory_bytes();
   if (total > loaded.memory) {

@@ -51,6 +51,7 @@ struct LoadedModel {
 
 /// Makes room for sequences and steps. Errors: kResourceExhausted before anything is allocated, with the bytes that the
 /// states need, the bytes there are and the context that would fit; those of pool and executor.
-[[nodiscard]] Status make_executor(LoadedModel& loaded, const model::Executor::Limits& limits);
+/// `pages`: of states, for all sequences together; 0: enough for every sequence to reach max_tokens.
+[[nodiscard]] Status make_executor(LoadedModel& loaded, const model::Executor::Limits& limits, std::int64_t pages = 0);
 
 }  // namespace hadal::apps

@@ -43,6 +43,7 @@ int run(int argc, char** argv) {
   // Commands, in the order of the help text.
   add_run(app, outcome);
   add_chat(app, outcome);
+  add_serve(app, outcome);
   add_inspect(app, outcome);
   add_init(app, outcome);
   add_perplexity(app, outcome);

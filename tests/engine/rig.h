@@ -30,9 +30,9 @@ struct Rig {
   std::vector<std::int64_t> tokens;  // of the golden file
 
   /// Null with a test failure when something is wrong.
-  static std::unique_ptr<Rig> open(const std::string& name, std::int64_t drafts) {
+  static std::unique_ptr<Rig> open(const std::string& name, std::int64_t drafts, std::int64_t context = kContext) {
     auto rig = std::make_unique<Rig>();
-    EXPECT_NO_FATAL_FAILURE(rig->load(name, drafts));
+    EXPECT_NO_FATAL_FAILURE(rig->load(name, drafts, context));
     return rig->executor ? std::move(rig) : nullptr;
   }
 
@@ -47,7 +47,7 @@ struct Rig {
   std::span<const std::int64_t> prompt(std::size_t size) const { return std::span(tokens).first(size); }
 
  private:
-  void load(const std::string& name, std::int64_t drafts) {
+  void load(const std::string& name, std::int64_t drafts, std::int64_t context) {
     auto cpu = cpu::CpuBackend::create(1);
     ASSERT_TRUE(cpu) << cpu.error().message;
     backend = std::move(*cpu);
@@ -58,7 +58,7 @@ struct Rig {
         model::Model::load(*backend, *checkpoint, checkpoint->config(), model::numerics_profile("exact").value());
     ASSERT_TRUE(loaded) << loaded.error().message;
     model = std::move(*loaded);
-    auto made = model::StatePool::create(*backend, model->state_layout(), kSequences, kSequences * kContext / 128);
+    auto made = model::StatePool::create(*backend, model->state_layout(), kSequences, kSequences * context / 128);
     ASSERT_TRUE(made) << made.error().message;
     pool = std::move(*made);
     auto file = formats::SafetensorsFile::open(golden_path(name + "/exact.safetensors").value());
@@ -69,7 +69,7 @@ struct Rig {
                                            {.max_rows = 128,
                                             .max_sequences = kSequences,
                                             .max_logits_rows = kSequences * (drafts + 1),
-                                            .max_tokens = kContext,
+                                            .max_tokens = context,
                                             .max_drafts = drafts});
     ASSERT_TRUE(created) << created.error().message;
     executor = std::move(*created);

@@ -1,0 +1,372 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <optional>
+
+#include "base/log.h"
+#include "base/mapped_file.h"
+#include "base/sha256.h"
+#include "base/units.h"
+#include "command.h"
+#include "engine/draft_policy.h"
+#include "engine/prefix_cache.h"
+#include "engine/service.h"
+#include "formats/release.h"
+#include "load_model.h"
+#include "serve_signals.h"
+#include "server/api_context.h"
+#include "server/http_server.h"
+#include "server/inference_handlers.h"
+#include "server/model_handlers.h"
+#include "server/random_bits.h"
+#include "shipped_model.h"
+#include "standard_streams.h"
+#include "text/chat_render.h"
+
+namespace hadal::apps {
+namespace {
+
+using std::chrono::seconds;
+
+struct Options {
+  ModelFlags model;
+  std::string served_name;
+  std::vector<std::string> aliases;
+  std::string accept_any_model;
+  std::int64_t parallel = 16;
+  std::string state_memory;
+  std::string drafts = "auto";
+  std::int64_t max_drafts = 3;
+  // Prefix cache.
+  std::string cache_memory = "1G";
+  std::string cache_directory;
+  std::string cache_disk = "8G";
+  std::string isolation;
+  // HTTP.
+  server::HttpOptions http;
+  std::int64_t keep_alive = 10, write_timeout = 60, request_timeout = 3600, drain = 60;
+  // API.
+  std::string sampling;
+  std::int64_t max_choices = 16;
+  std::int64_t queue = 1024;
+  bool strict_fields = false, strict_reasoning = false;
+  // Keys and accounts.
+  std::string keys, ledger;
+  bool no_auth = false;
+  // To try clients.
+  std::string script;
+  std::int64_t step_delay = 0;
+};
+
+/// Everything that serves; members are destroyed from the last to the first.
+struct Server {
+  LoadedModel loaded;
+  std::unique_ptr<engine::PrefixCache> cache;
+  std::unique_ptr<engine::Service> service;
+  std::unique_ptr<server::Keys> keys;
+  server::RateLimiter limiter;
+  server::ReplayMemory replays{api::ReplayLimits{}};
+  std::unique_ptr<server::Ledger> ledger;
+  std::unique_ptr<server::ApiContext> context;
+  std::unique_ptr<server::HttpServer> http;
+};
+
+constexpr std::int64_t kDefaultContext = 65536;
+
+std::int64_t served_context(const Options& options, const formats::ModelConfig& config) {
+  if (options.model.context > 0) return options.model.context;
+  const std::int64_t most = config.max_position_embeddings;
+  return most > 0 ? std::min(kDefaultContext, most) : kDefaultContext;
+}
+
+/// Id and names of the model that clients see.
+api::ServedModel served_model(const Options& options, const LoadedModel& loaded) {
+  const std::string release =
+      formats::release_name(loaded.checkpoint->config(), formats::DrafterFields::kNone, std::nullopt);
+  std::optional<api::ServedModel> model;
+  if (release.starts_with("DeepSeek-V4-Flash")) model = api::official_model("flash");
+  if (release.starts_with("DeepSeek-V4-Pro")) model = api::official_model("pro");
+  if (options.model.checkpoint == kShippedModel) model = api::official_model("nano");
+  if (!model) {
+    model.emplace();
+    model->id = model->display_name = loaded.checkpoint->directory().filename().string();
+  }
+  if (!options.served_name.empty()) model->id = options.served_name;
+  for (const std::string& alias : options.aliases) model->aliases.push_back({alias, std::nullopt});
+  model->context = served_context(options, loaded.checkpoint->config());
+  model->max_output = std::min(model->max_output, model->context);
+  model->vocab_size = loaded.checkpoint->config().vocab_size;
+  model->revision = text::detect_chat_revision(loaded.checkpoint->directory());
+  return std::move(*model);
+}
+
+Status start_engine(const Options& options, Server& server) {
+  LoadedModel& loaded = server.loaded;
+  HADAL_ASSIGN(loaded, load_model(options.model));
+  if (!loaded.tokenizer) {
+    return fail(
+        ErrorCode::kUnsupported,
+        fmt::format("{}: has no tokenizer, which a server needs; name one by --tokenizer", options.model.checkpoint));
+  }
+  const std::int64_t context = served_context(options, loaded.model->config());
+  const bool drafts = options.drafts != "off";
+  const std::int64_t most_drafts = std::max(options.max_drafts, loaded.model->config().dspark.block_size);
+  const model::StateLayout layout = loaded.model->state_layout();
+  const std::int64_t pages_each = (context + ops::kPageTokens - 1) / ops::kPageTokens;
+  std::int64_t budget = loaded.memory / 2;
+  if (!options.state_memory.empty()) {
+    HADAL_ASSIGN(budget, parse_bytes(options.state_memory));
+  }
+  const std::int64_t page_budget =
+      layout.page_bytes == 0 ? pages_each : (budget - options.parallel * layout.slot_bytes) / layout.page_bytes;
+  const std::int64_t pages = std::clamp(page_budget, pages_each, options.parallel * pages_each);
+  HADAL_TRY(make_executor(loaded,
+                          {.max_rows = options.model.chunk + options.parallel * (most_drafts + 1),
+                           .max_sequences = options.parallel,
+                           .max_logits_rows = options.parallel * (most_drafts + 1),
+                           .max_tokens = context,
+                           .max_drafts = drafts ? options.max_drafts : 0},
+                          pages));
+  HADAL_ASSIGN(const std::string fingerprint, loaded.checkpoint->fingerprint());
+  engine::PrefixCacheOptions cache{.fingerprint = fingerprint};
+  HADAL_ASSIGN(cache.memory_bytes, parse_bytes(options.cache_memory));
+  HADAL_ASSIGN(cache.disk_bytes, parse_bytes(options.cache_disk));
+  // Each model has a folder of its own, since a store keeps the states of one.
+  if (!options.cache_directory.empty()) {
+    cache.directory = std::filesystem::path(options.cache_directory) / fingerprint.substr(0, 16);
+  }
+  HADAL_ASSIGN(server.cache, engine::PrefixCache::create(*loaded.executor, cache));
+  HADAL_ASSIGN(server.service,  // The API turns tokens into text itself.
+               engine::Service::start(
+                   *loaded.executor, server.cache.get(), nullptr,
+                   {.queue_length = options.queue, .step_delay = std::chrono::milliseconds(options.step_delay)}));
+  return {};
+}
+
+bool loopback_only(const std::vector<std::string>& addresses) {
+  return std::all_of(addresses.begin(), addresses.end(),
+                     [](const std::string& address) { return address.starts_with("127.") || address == "::1"; });
+}
+
+Status open_accounts(const Options& options, Server& server) {
+  if (!options.keys.empty()) {
+    HADAL_ASSIGN(server.keys, server::Keys::open({.path = options.keys}));
+  } else {
+    if (!loopback_only(options.http.addresses) && !options.no_auth) {
+      return fail(ErrorCode::kInvalidArgument,
+                  "without keys everybody who reaches the server could use it; name a file of keys by --keys (see "
+                  "`hadal keys --help`), serve on 127.0.0.1 only, or say --no-auth");
+    }
+    server.keys = server::Keys::for_everyone({});
+  }
+  if (!options.ledger.empty()) {
+    HADAL_ASSIGN(server.ledger, server::Ledger::open({.path = options.ledger}));
+  }
+  return {};
+}
+
+Result<std::optional<server::CacheIsolation>> isolation(const std::string& name) {
+  if (name.empty()) return std::optional<server::CacheIsolation>();
+  if (name == "none") return std::optional(server::CacheIsolation::kNone);
+  return std::optional(name == "key" ? server::CacheIsolation::kKey : server::CacheIsolation::kUser);
+}
+
+Status make_context(const Options& options, Server& server) {
+  LoadedModel& loaded = server.loaded;
+  const text::Tokenizer& tokenizer = *loaded.tokenizer;
+  HADAL_ASSIGN(api::ModelTable models,
+               api::ModelTable::create({served_model(options, loaded)}, options.accept_any_model));
+  server.context = std::make_unique<server::ApiContext>(server::ApiContext{.models = std::move(models)});
+  server::ApiContext& context = *server.context;
+  context.served.model = &context.models.models().front();
+  context.served.tokenizer = &tokenizer;
+  context.served.service = server.service.get();
+  context.served.markers = server::MarkerTokens::of(tokenizer);
+  if (const auto eos = tokenizer.eos_id()) context.served.stop_tokens.push_back(*eos);
+  context.served.sorted_tokens =
+      std::make_shared<engine::SortedTokens>(tokenizer, loaded.checkpoint->config().vocab_size);
+  HADAL_ASSIGN(const std::string weights, loaded.checkpoint->fingerprint());
+  context.served.fingerprint =
+      "fp_" + sha256_hex(fmt::format("{} {} {} {}", weights, loaded.backend->name(), loaded.backend->instruction_set(),
+                                     loaded.model->profile().name))
+                  .substr(0, 10);
+  HADAL_ASSIGN(context.served.drafts, engine::draft_mode(options.drafts));
+  if (!options.script.empty()) {
+    constexpr std::int64_t kMostScript = std::int64_t{64} << 20;
+    HADAL_ASSIGN(const std::string lines, read_file(options.script, kMostScript));
+    HADAL_ASSIGN(context.served.script, server::AnswerScript::parse(lines, options.script, tokenizer));
+  }
+  context.settings = {.models = &context.models,
+                      .max_choices = options.max_choices,
+                      .strict_fields = options.strict_fields,
+                      .strict_reasoning = options.strict_reasoning};
+  if (!options.sampling.empty()) {
+    context.settings.policy =
+        options.sampling == "official" ? api::SamplingPolicy::kOfficial : api::SamplingPolicy::kClient;
+  }
+  HADAL_ASSIGN(context.isolation, isolation(options.isolation));
+  context.request_time = seconds(options.request_timeout);
+  context.body_limits.bytes = static_cast<std::size_t>(options.http.limits.body);
+  context.keys = server.keys.get();
+  context.limiter = &server.limiter;
+  context.ledger = server.ledger.get();
+  context.replays = &server.replays;
+  context.random = server::random_bits;
+  return {};
+}
+
+Status listen(const Options& options, Server& server) {
+  server::HttpOptions http = options.http;
+  http.idle_time = seconds(options.keep_alive);
+  http.write_time = seconds(options.write_timeout);
+  std::vector<server::Route> routes = server::inference_routes(*server.context);
+  for (server::Route& route : server::model_routes(*server.context)) routes.push_back(std::move(route));
+  for (server::Route& route : server::token_routes(*server.context)) routes.push_back(std::move(route));
+  HADAL_ASSIGN(server.http, server::HttpServer::start(std::move(http), std::move(routes),
+                                                      {.gate = server::make_gate(*server.context)}));
+  return {};
+}
+
+/// Serves until a signal says to end.
+void serve(Server& server, ServeSignals& signals) {
+  for (;;) {
+    switch (signals.wait(std::chrono::milliseconds(1000))) {
+      case ServeSignals::Event::kEnd:
+        return;
+      case ServeSignals::Event::kReload:
+        if (const Status reloaded = server.keys->reload(); !reloaded) {
+          log::error("the keys in force stay: {}", reloaded.error().message);
+        }
+        break;
+      case ServeSignals::Event::kNone:
+        if (const auto refreshed = server.keys->refresh(); !refreshed) {
+          log::error("the keys in force stay: {}", refreshed.error().message);
+        }
+        break;
+    }
+  }
+}
+
+/// Lets what runs come to its end, and keeps what is worth keeping.
+void drain(const Options& options, Server& server) {
+  const auto deadline = std::chrono::steady_clock::now() + seconds(options.drain);
+  server.http->begin_drain();
+  server.service->drain(deadline);
+  // Answers that have ended still travel to their clients.
+  constexpr seconds kLastBytes{5};
+  if (!server.http->wait_until_idle(std::max(deadline, std::chrono::steady_clock::now() + kLastBytes))) {
+    log::warning("some clients did not take their answers before the server ended");
+  }
+  server.http->stop();
+  server.cache->flush();
+  if (server.ledger) {
+    if (const Status flushed = server.ledger->flush(); !flushed) log::error("{}", flushed.error().message);
+  }
+}
+
+Status run(const Options& options) {
+  ServeSignals signals;
+  Server server;
+  HADAL_TRY(open_accounts(options, server));
+  HADAL_TRY(start_engine(options, server));
+  HADAL_TRY(make_context(options, server));
+  HADAL_TRY(listen(options, server));
+  const std::string host = options.http.addresses.front();
+  HADAL_TRY(write_standard_output(
+      fmt::format("Serving {} on http://{}:{} (context {} tokens, {} answers at a time). Ctrl-C ends it.\n",
+                  server.context->served.model->id, host.find(':') == std::string::npos ? host : "[" + host + "]",
+                  server.http->port(), with_separators(server.context->served.model->context), options.parallel)));
+  serve(server, signals);
+  fmt::print(stderr, "Ending: running answers get {} s. Ctrl-C again ends at once.\n", options.drain);
+  signals.let_end();
+  drain(options, server);
+  return {};
+}
+
+void add_model_options(CLI::App& command, Options& options) {
+  options.model.checkpoint = kShippedModel;
+  add_model_flags(command, options.model);
+  command.get_option("CHECKPOINT")->required(false)->capture_default_str();
+  command.add_option("--served-name", options.served_name, "Id of the model in requests and answers");
+  command.add_option("--alias", options.aliases, "Further names of the model");
+  command.add_option("--accept-any-model", options.accept_any_model, "Name that all unknown model names mean");
+  command.add_option("--parallel", options.parallel, "Most answers computed at a time")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command.add_option("--state-memory", options.state_memory,
+                     "Memory for the states of answers and cached prefixes (default: half of what is free, at most "
+                     "what all answers need)");
+  command.add_option("--draft", options.drafts, "Draft tokens ahead: off, on, auto (where it pays)")
+      ->check(CLI::IsMember({"off", "on", "auto"}))
+      ->capture_default_str();
+  command.add_option("--max-drafts", options.max_drafts, "Most drafts of a round with an MTP layer")
+      ->check(CLI::Range(1, 16))
+      ->capture_default_str();
+  command.add_option("--cache-memory", options.cache_memory, "Memory for cached prefixes beside the states' pages")
+      ->capture_default_str();
+  command.add_option("--cache-dir", options.cache_directory,
+                     "Folder for cached prefixes that survive a restart (default: none are written)");
+  command.add_option("--cache-disk", options.cache_disk, "Most bytes in that folder")->capture_default_str();
+  command
+      .add_option("--cache-isolation", options.isolation,
+                  "Who may share cached prefixes: none (all), key, user (default: by the API's family)")
+      ->check(CLI::IsMember({"none", "key", "user"}));
+}
+
+void add_http_options(CLI::App& command, Options& options) {
+  command.add_option("--host", options.http.addresses, "Addresses to listen on")->capture_default_str();
+  command.add_option("--port", options.http.port, "0: any that is free")->capture_default_str();
+  command.add_option("--host-name", options.http.host_names, "Further names that requests may give as Host");
+  command.add_option("--cors", options.http.cors_origins, "Origins whose pages may use the server");
+  command.add_option("--trusted-proxy", options.http.trusted_proxies, "Addresses whose X-Forwarded-For is believed");
+  command.add_option("--keepalive", options.keep_alive, "Seconds of silence until a sign of life is sent")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
+  command.add_option("--write-timeout", options.write_timeout, "Seconds that a client may leave its answer unread")
+      ->check(CLI::Range(1, 86400))
+      ->capture_default_str();
+  command.add_option("--request-timeout", options.request_timeout, "Seconds that a request may take")
+      ->check(CLI::Range(1, 86400))
+      ->capture_default_str();
+  command.add_option("--drain", options.drain, "Seconds that running answers get when the server ends")
+      ->check(CLI::Range(0, 86400))
+      ->capture_default_str();
+}
+
+void add_api_options(CLI::App& command, Options& options) {
+  command
+      .add_option("--sampling", options.sampling,
+                  "official: parameters that DeepSeek ignores are ignored; client: all act (default: by family)")
+      ->check(CLI::IsMember({"official", "client"}));
+  command.add_option("--max-n", options.max_choices, "Most answers to one request")
+      ->check(CLI::Range(1, 128))
+      ->capture_default_str();
+  command.add_option("--queue", options.queue, "Most requests that wait")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  command.add_flag("--strict-fields", options.strict_fields, "Refuse unknown fields");
+  command.add_flag("--strict-reasoning", options.strict_reasoning,
+                   "Refuse tool calls in thinking mode that come back without their reasoning");
+  command.add_option("--keys", options.keys, "File of keys; without it only this machine may use the server");
+  command.add_flag("--no-auth", options.no_auth, "Serve other machines without keys");
+  command.add_option("--ledger", options.ledger, "SQLite file that every request is written to");
+  command.add_option("--script", options.script,
+                     "Play these answers, a JSON string a line, instead of the model's choices: to try clients");
+  command.add_option("--step-delay", options.step_delay, "Milliseconds before each step: to try clients")
+      ->check(CLI::Range(0, 60'000));
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app, Outcome& outcome) {
+  const auto options = std::make_shared<Options>();
+  CLI::App* const command = app.add_subcommand("serve", "Serve the model over DeepSeek's and OpenAI's HTTP API");
+  add_model_options(*command, *options);
+  add_http_options(*command, *options);
+  add_api_options(*command, *options);
+  command->callback([options, &outcome] { outcome.status = run(*options); });
+}
+
+}  // namespace hadal::apps

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <chrono>
+
+#include "server/answer_task.h"
+#include "server/ledger.h"
+#include "server/rate_limits.h"
+#include "server/replay_memory.h"
+
+namespace hadal::server {
+
+/// What a turn of a chat is remembered by.
+struct ReplayPlace {
+  ReplayMemory* memory = nullptr;  // null: not at all
+  engine::PrefixDomain domain{};
+  Hash128 prompt{};  // name of the ids before the turn
+};
+
+/// Settles a request's limits and its entry in the ledger when it ends, and remembers its turns.
+class AnswerAccount final : public AnswerObserver {
+ public:
+  /// `ledger` (may be null) has admitted `request`. It and the memory must outlive this.
+  AnswerAccount(Ledger* ledger, LedgerRequest request, RateLease lease, const ReplayPlace& replay)
+      : ledger_(ledger), request_(std::move(request)), lease_(std::move(lease)), replay_(replay) {}
+
+  void queued(double /*seconds*/) override {}
+  void first_token(double /*seconds*/) override {}
+  void next_token(double /*seconds*/) override {}
+  void turn(const api::TurnName& turn, std::span<const std::int64_t> tokens) override;
+  void ended(const AnswerOutcome& outcome) override;
+
+ private:
+  Ledger* ledger_;
+  LedgerRequest request_;
+  RateLease lease_;
+  ReplayPlace replay_;
+};
+
+}  // namespace hadal::server
