@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <optional>
 
@@ -20,6 +21,7 @@
 #include "server/http_server.h"
 #include "server/inference_handlers.h"
 #include "server/model_handlers.h"
+#include "server/page_handlers.h"
 #include "server/random_bits.h"
 #include "shipped_model.h"
 #include "standard_streams.h"
@@ -60,6 +62,47 @@ struct Options {
   std::int64_t step_delay = 0;
 };
 
+/// The sampled ids of earlier turns, in a file beside the cached prefixes that they lead to.
+class ReplayFile {
+ public:
+  ReplayFile() = default;
+  ReplayFile(api::ReplayMap& map, std::filesystem::path path, const Hash128& identity)
+      : map_(&map), path_(std::move(path)), identity_(identity) {}
+
+  /// Takes in what an earlier server left. A file of no use is told and then replaced.
+  void load() {
+    std::error_code ignored;
+    if (map_ == nullptr || !std::filesystem::exists(path_, ignored)) return;
+    constexpr std::int64_t kMost = std::int64_t{1} << 30;
+    const Result<std::string> bytes = read_file(path_, kMost);
+    const Status taken = bytes ? map_->load(*bytes, identity_) : Status(tl::unexpected(bytes.error()));
+    if (!taken)
+      log::warning("{}: turns of earlier conversations are forgotten: {}", path_.string(), taken.error().message);
+  }
+
+  /// Writes what is known, if it has changed.
+  void save() {
+    if (map_ == nullptr) return;
+    const api::ReplayFigures now = map_->figures();
+    if (now.turns == turns_ && now.bytes == bytes_ && now.evictions == evictions_) return;
+    const Status saved = write_file_atomically(path_, map_->save(identity_), 0600);
+    if (!saved) {
+      log::warning("turns of conversations will be forgotten at the end: {}", saved.error().message);
+      return;
+    }
+    turns_ = now.turns;
+    bytes_ = now.bytes;
+    evictions_ = now.evictions;
+  }
+
+ private:
+  api::ReplayMap* map_ = nullptr;  // null: nothing is kept
+  std::filesystem::path path_;
+  Hash128 identity_{};
+  std::size_t turns_ = 0, bytes_ = 0;
+  std::int64_t evictions_ = 0;
+};
+
 /// Everything that serves; members are destroyed from the last to the first.
 struct Server {
   LoadedModel loaded;
@@ -67,7 +110,8 @@ struct Server {
   std::unique_ptr<engine::Service> service;
   std::unique_ptr<server::Keys> keys;
   server::RateLimiter limiter;
-  server::ReplayMemory replays{api::ReplayLimits{}};
+  api::ReplayMap replays;
+  ReplayFile replay_file;
   std::unique_ptr<server::Ledger> ledger;
   std::unique_ptr<server::ApiContext> context;
   std::unique_ptr<server::HttpServer> http;
@@ -138,6 +182,11 @@ Status start_engine(const Options& options, Server& server) {
     cache.directory = std::filesystem::path(options.cache_directory) / fingerprint.substr(0, 16);
   }
   HADAL_ASSIGN(server.cache, engine::PrefixCache::create(*loaded.executor, cache));
+  if (!cache.directory.empty()) {
+    server.replay_file =
+        ReplayFile(server.replays, cache.directory / "turns", engine::prefix_model_key(fingerprint, *loaded.executor));
+    server.replay_file.load();
+  }
   HADAL_ASSIGN(server.service,  // The API turns tokens into text itself.
                engine::Service::start(
                    *loaded.executor, server.cache.get(), nullptr,
@@ -224,6 +273,7 @@ Status listen(const Options& options, Server& server) {
   std::vector<server::Route> routes = server::inference_routes(*server.context);
   for (server::Route& route : server::model_routes(*server.context)) routes.push_back(std::move(route));
   for (server::Route& route : server::token_routes(*server.context)) routes.push_back(std::move(route));
+  for (server::Route& route : server::page_routes()) routes.push_back(std::move(route));
   HADAL_ASSIGN(server.http, server::HttpServer::start(std::move(http), std::move(routes),
                                                       {.gate = server::make_gate(*server.context)}));
   return {};
@@ -231,7 +281,9 @@ Status listen(const Options& options, Server& server) {
 
 /// Serves until a signal says to end.
 void serve(Server& server, ServeSignals& signals) {
-  for (;;) {
+  constexpr int kSecondsBetweenSaves = 30;
+  for (int second = 1;; ++second) {
+    if (second % kSecondsBetweenSaves == 0) server.replay_file.save();
     switch (signals.wait(std::chrono::milliseconds(1000))) {
       case ServeSignals::Event::kEnd:
         return;
@@ -261,6 +313,7 @@ void drain(const Options& options, Server& server) {
   }
   server.http->stop();
   server.cache->flush();
+  server.replay_file.save();
   if (server.ledger) {
     if (const Status flushed = server.ledger->flush(); !flushed) log::error("{}", flushed.error().message);
   }

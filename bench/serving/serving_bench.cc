@@ -180,7 +180,7 @@ int main_of(int argc, char** argv) {
   const auto service = must(engine::Service::start(*engine.executor, nullptr, nullptr, {}));
   const auto keys = server::Keys::for_everyone({});
   server::RateLimiter limiter;
-  server::ReplayMemory replays{api::ReplayLimits{}};
+  api::ReplayMap replays;
   api::ServedModel model{.id = "nano", .display_name = "nano"};
   model.context = Engine::kContext;
   model.vocab_size = engine.checkpoint->config().vocab_size;

@@ -1,6 +1,7 @@
 #include "server/answer_account.h"
 
 #include <utility>
+#include <vector>
 
 namespace hadal::server {
 namespace {
@@ -15,7 +16,11 @@ LedgerStatus status_of(const AnswerOutcome& outcome) {
 }  // namespace
 
 void AnswerAccount::turn(const api::TurnName& turn, std::span<const std::int64_t> tokens) {
-  if (replay_.memory != nullptr) replay_.memory->remember(replay_.domain, replay_.prompt, turn, tokens);
+  if (replay_.map == nullptr) return;
+  std::vector<std::int32_t> ids;
+  ids.reserve(tokens.size());
+  for (const std::int64_t token : tokens) ids.push_back(static_cast<std::int32_t>(token));
+  replay_.map->remember(replay_.domain, replay_.prompt, turn, ids);
 }
 
 void AnswerAccount::ended(const AnswerOutcome& outcome) {

@@ -2,26 +2,26 @@
 
 #include <chrono>
 
+#include "api/replay_map.h"
 #include "server/answer_task.h"
 #include "server/ledger.h"
 #include "server/rate_limits.h"
-#include "server/replay_memory.h"
 
 namespace hadal::server {
 
 /// What a turn of a chat is remembered by.
 struct ReplayPlace {
-  ReplayMemory* memory = nullptr;  // null: not at all
-  engine::PrefixDomain domain{};
+  api::ReplayMap* map = nullptr;  // null: not at all
+  std::string domain{};
   Hash128 prompt{};  // name of the ids before the turn
 };
 
 /// Settles a request's limits and its entry in the ledger when it ends, and remembers its turns.
 class AnswerAccount final : public AnswerObserver {
  public:
-  /// `ledger` (may be null) has admitted `request`. It and the memory must outlive this.
-  AnswerAccount(Ledger* ledger, LedgerRequest request, RateLease lease, const ReplayPlace& replay)
-      : ledger_(ledger), request_(std::move(request)), lease_(std::move(lease)), replay_(replay) {}
+  /// `ledger` (may be null) has admitted `request`. It and the map must outlive this.
+  AnswerAccount(Ledger* ledger, LedgerRequest request, RateLease lease, ReplayPlace replay)
+      : ledger_(ledger), request_(std::move(request)), lease_(std::move(lease)), replay_(std::move(replay)) {}
 
   void queued(double /*seconds*/) override {}
   void first_token(double /*seconds*/) override {}

@@ -1,5 +1,7 @@
 #include "server/api_context.h"
 
+#include <fmt/core.h>
+
 #include <utility>
 
 namespace hadal::server {
@@ -49,6 +51,10 @@ Gate make_gate(const ApiContext& context) {
 }
 
 CallerPass& caller(const HttpRequest& request) { return **std::any_cast<std::shared_ptr<CallerPass>>(&request.pass); }
+
+std::string replay_domain(const engine::PrefixDomain& domain) {
+  return fmt::format("{:016x}{:016x}", domain.hash[0], domain.hash[1]);
+}
 
 void refuse(ResponseStream& answer, api::Family family, const Refusal& refusal) {
   answer.respond(error_response(family, refusal.error, refusal.retry_after));

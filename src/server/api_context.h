@@ -6,13 +6,13 @@
 
 #include "api/body.h"
 #include "api/ids.h"
+#include "api/replay_map.h"
 #include "api/request.h"
 #include "server/http_route.h"
 #include "server/isolation.h"
 #include "server/keys.h"
 #include "server/ledger.h"
 #include "server/rate_limits.h"
-#include "server/replay_memory.h"
 #include "server/served_model.h"
 
 namespace hadal::server {
@@ -28,7 +28,7 @@ struct ApiContext {
   Keys* keys = nullptr;
   RateLimiter* limiter = nullptr;
   Ledger* ledger = nullptr;  // null: nothing is written down
-  ReplayMemory* replays = nullptr;
+  api::ReplayMap* replays = nullptr;
   api::RandomBits random{};
 };
 
@@ -43,6 +43,9 @@ struct CallerPass {
 
 /// The caller that the gate let pass.
 [[nodiscard]] CallerPass& caller(const HttpRequest& request);
+
+/// A domain's name in the replay map.
+[[nodiscard]] std::string replay_domain(const engine::PrefixDomain& domain);
 
 /// Answers with an error.
 void refuse(ResponseStream& answer, api::Family family, const Refusal& refusal);

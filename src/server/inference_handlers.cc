@@ -38,7 +38,7 @@ class Inference {
   [[nodiscard]] Caller caller_of(const api::RequestBase& request) const;
   [[nodiscard]] Response head(const api::RequestBase& request, std::int64_t max_tokens) const;
   [[nodiscard]] AnswerSetting setting(const api::RequestBase& request, std::int64_t prompt_tokens,
-                                      std::int64_t max_tokens, const ReplayPlace& replay);
+                                      std::int64_t max_tokens, ReplayPlace replay);
   void start(AnswerSetting setting, std::vector<engine::ServiceRequest> choices);
 
   const ApiContext& context_;
@@ -106,11 +106,11 @@ Response Inference::head(const api::RequestBase& request, std::int64_t max_token
 }
 
 AnswerSetting Inference::setting(const api::RequestBase& request, std::int64_t prompt_tokens, std::int64_t max_tokens,
-                                 const ReplayPlace& replay) {
+                                 ReplayPlace replay) {
   return {.response = answer_,
           .writer = nullptr,
           .observer = std::make_unique<AnswerAccount>(context_.ledger, std::move(ledger_request_),
-                                                      std::move(caller(request_).lease), replay),
+                                                      std::move(caller(request_).lease), std::move(replay)),
           .family = request.family,
           .streams = request.stream.on,
           .prompt_tokens = prompt_tokens,
@@ -143,7 +143,8 @@ Tried<void> Inference::chat() {
   const auto rendered = tried(api::render_prompt(*chat));
   if (!rendered) return tl::unexpected(rendered.error());
   const Caller who = caller_of(*chat);
-  const auto encoded = tried(context_.replays->encode(*context_.served.tokenizer, *chat, *rendered, who.domain));
+  const std::string domain = replay_domain(who.domain);
+  const auto encoded = tried(api::encode_chat(*context_.served.tokenizer, *chat, *rendered, context_.replays, domain));
   if (!encoded) return tl::unexpected(encoded.error());
   const PromptIds prompt{.ids = {encoded->ids.begin(), encoded->ids.end()},
                          .inside_reasoning = rendered->inside_reasoning,
@@ -165,7 +166,7 @@ Tried<void> Inference::chat() {
   // A turn that goes on from a beginning of the client's has no place of its own.
   AnswerSetting made =
       setting(*chat, prompt_tokens, *max_tokens,
-              {.memory = chat->continues ? nullptr : context_.replays, .domain = who.domain, .prompt = encoded->name});
+              {.map = chat->continues ? nullptr : context_.replays, .domain = domain, .prompt = encoded->name});
   made.reports_progress = chat->stream.progress;
   made.thinking = chat->thinking.on;
   made.writer = chat_writer(*chat, answer_head(context_, *chat, api::chat_id(chat->family, context_.random)),

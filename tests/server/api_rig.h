@@ -164,7 +164,7 @@ class ApiRig {
   std::optional<text::Tokenizer> tokenizer;
   std::unique_ptr<engine::PrefixCache> cache;
   server::RateLimiter limiter;
-  server::ReplayMemory replays{api::ReplayLimits{}};
+  api::ReplayMap replays;
   server::Identity identity{.key = {.id = "local"}, .account = {.id = "local"}, .name = "local"};
   std::uint64_t random = 0;
   std::unique_ptr<server::ApiContext> context;
