@@ -37,11 +37,11 @@ void append(std::string& out, std::span<const T> values) {
 
 /// Takes values from the front; false when they are cut short.
 template <class T>
-bool take(std::string_view& bytes, std::span<T> values) {
+bool take(std::span<const char>& bytes, std::span<T> values) {
   static_assert(std::is_trivially_copyable_v<T>);
   if (bytes.size() < values.size_bytes()) return false;
   if (!values.empty()) std::memcpy(values.data(), bytes.data(), values.size_bytes());
-  bytes.remove_prefix(values.size_bytes());
+  bytes = bytes.subspan(values.size_bytes());
   return true;
 }
 
@@ -51,7 +51,7 @@ struct SavedTurn {
   std::vector<std::int32_t> ids;
 };
 
-std::optional<SavedTurn> take_turn(std::string_view& bytes) {
+std::optional<SavedTurn> take_turn(std::span<const char>& bytes) {
   SavedTurn turn;
   if (!take(bytes, std::span(&turn.header, 1))) return std::nullopt;
   const std::size_t rest = turn.header.domain_bytes + std::size_t{turn.header.ids} * sizeof(std::int32_t);
@@ -62,7 +62,7 @@ std::optional<SavedTurn> take_turn(std::string_view& bytes) {
   return turn;
 }
 
-std::uint64_t sum_of(std::string_view bytes) { return checksum(std::as_bytes(std::span(bytes))); }
+std::uint64_t sum_of(std::span<const char> bytes) { return checksum(std::as_bytes(bytes)); }
 
 }  // namespace
 
@@ -85,13 +85,14 @@ std::string ReplayMap::save(const Hash128& identity) const {
   return out;
 }
 
-Status ReplayMap::load(std::string_view bytes, const Hash128& identity) {
+Status ReplayMap::load(std::string_view text, const Hash128& identity) {
+  const std::span<const char> bytes(text);
   const auto damaged = [] { return fail(ErrorCode::kCorrupt, "the saved replay map is damaged; remove it"); };
   Header header;
   std::uint64_t sum = 0;
   if (bytes.size() < sizeof(header) + sizeof(sum)) return damaged();
-  std::string_view body = bytes.substr(0, bytes.size() - sizeof(sum));
-  std::string_view tail = bytes.substr(body.size());
+  std::span<const char> body = bytes.first(bytes.size() - sizeof(sum));
+  std::span<const char> tail = bytes.last(sizeof(sum));
   if (!take(tail, std::span(&sum, 1)) || sum != sum_of(body)) return damaged();
   if (!take(body, std::span(&header, 1)) || header.magic != Header{}.magic) return damaged();
   if (header.version != Header{}.version || header.identity != identity) {

@@ -52,7 +52,7 @@ class ReplayMap {
   [[nodiscard]] std::string save(const Hash128& identity) const;
   /// Takes in what save() gave; the limits hold. Errors, after which nothing was taken in: kCorrupt, kUnsupported
   /// (another identity).
-  [[nodiscard]] Status load(std::string_view bytes, const Hash128& identity);
+  [[nodiscard]] Status load(std::string_view text, const Hash128& identity);
 
   /// Drops all turns of a domain: its owner must leave no trace.
   void forget(std::string_view domain);

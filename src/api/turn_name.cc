@@ -42,6 +42,7 @@ void append_canonical(std::string& out, const text::JsonValue& value) {
       return;
     case text::JsonKind::kObject: {
       std::vector<const text::JsonMember*> members;
+      members.reserve(value.members.size());
       for (const text::JsonMember& member : value.members) members.push_back(&member);
       std::ranges::sort(members, {}, [](const text::JsonMember* member) -> const std::string& { return member->key; });
       out += '{';

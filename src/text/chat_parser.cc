@@ -13,7 +13,9 @@ using markup::Match;
 
 namespace {
 
-constexpr std::string_view kTextEnds = "<\xFD\xFE\xFF";  // what may begin a tag, and stand-ins
+/// Whether a byte stands for a marker token. (Optimised by clang 19, find_first_of of a
+/// constant text misses bytes above 7F.)
+bool is_stand_in(char c) { return static_cast<unsigned char>(c) >= static_cast<unsigned char>(markup::kThinkToken[0]); }
 
 /// Stand-in of a marker token; "" for others.
 std::string_view stand_in(std::string_view token) {
@@ -137,8 +139,9 @@ bool ChatParser::step(std::string_view& rest) {
 }
 
 bool ChatParser::step_text(std::string_view& rest) {
-  const std::string_view ends = kTextEnds.substr(0, options_.marker_tokens ? kTextEnds.size() : 1);
-  const std::size_t plain = std::min(rest.find_first_of(ends), rest.size());
+  const bool tokens = options_.marker_tokens;
+  const auto end = std::ranges::find_if(rest, [tokens](char c) { return c == '<' || (tokens && is_stand_in(c)); });
+  const auto plain = static_cast<std::size_t>(end - rest.begin());
   if (plain > 0) {
     add_text(rest.substr(0, plain));
     rest.remove_prefix(plain);
@@ -195,12 +198,10 @@ Match ChatParser::text_marker(std::string_view& rest) {
 }
 
 std::string_view ChatParser::shown(std::string_view text) {
-  const std::string_view stand_ins = kTextEnds.substr(1);
-  if (!options_.marker_tokens || text.find_first_of(stand_ins) == std::string_view::npos) return text;
+  if (!options_.marker_tokens || std::ranges::none_of(text, is_stand_in)) return text;
   warn(ChatWarning::kStrayMarker);
   shown_.clear();
-  std::ranges::copy_if(text, std::back_inserter(shown_),
-                       [&](char c) { return stand_ins.find(c) == std::string_view::npos; });
+  std::ranges::remove_copy_if(text, std::back_inserter(shown_), is_stand_in);
   return shown_;
 }
 

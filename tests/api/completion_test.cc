@@ -76,6 +76,7 @@ TEST(ApiCompletionAnswer, Check151_AnEchoIsMadeOfThePromptsIds) {
   const text::Tokenizer& tokenizer = text::v4_tokenizer();
   const std::vector<std::int32_t> ids = *tokenizer.encode("<｜begin▁of▁sentence｜>ab 🫷 c");
   std::vector<TokenLogprob> tokens;
+  tokens.reserve(ids.size());
   for (const std::int32_t id : ids) tokens.push_back(token(std::string(tokenizer.token_bytes(id)), -0.5));
   const Echo echo = echo_of(tokenizer, ids, tokens);
   EXPECT_EQ(echo.text, "ab 🫷 c");

@@ -152,6 +152,7 @@ TEST(ApiReplayMap, ManyThreadsUseOneMap) {
   std::atomic<int> wrong = 0;
   {
     std::vector<std::jthread> threads;
+    threads.reserve(4);
     for (std::int32_t thread = 0; thread < 4; ++thread) {
       threads.emplace_back([&map, &wrong, thread] {
         const std::string domain = std::to_string(thread % 2);

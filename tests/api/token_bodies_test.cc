@@ -1,5 +1,6 @@
 #include "api/token_bodies.h"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include "api/probes.h"
@@ -57,7 +58,7 @@ TEST(ApiTokenize, Check192_DetokenizeIsItsInverse) {
     std::string quoted;
     text::append_json_string(quoted, text);
     const std::string tokens = tokenized(R"({"content":)" + quoted + "}");
-    ASSERT_EQ(detokenized(tokens), R"({"prompt":)" + quoted + R"(,"content":)" + quoted + "}");
+    ASSERT_EQ(detokenized(tokens), fmt::format(R"({{"prompt":{0},"content":{0}}})", quoted));
     const auto ids = text::parse_json(tokens);
     for (const text::JsonValue& id : ids->find("tokens")->items) {
       ASSERT_FALSE(tokenizer().is_added(std::stoi(id.text))) << text;  // check 89
