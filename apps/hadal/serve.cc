@@ -355,7 +355,7 @@ void add_model_options(CLI::App& command, Options& options) {
       ->check(CLI::IsMember({"off", "on", "auto"}))
       ->capture_default_str();
   command.add_option("--max-drafts", options.max_drafts, "Most drafts of a round with an MTP layer")
-      ->check(CLI::Range(1, 16))
+      ->check(CLI::Range(1, 8))
       ->capture_default_str();
   command.add_option("--cache-memory", options.cache_memory, "Memory for cached prefixes beside the states' pages")
       ->capture_default_str();
