@@ -37,6 +37,7 @@ struct Options {
   std::string served_name;
   std::vector<std::string> aliases;
   std::string accept_any_model;
+  std::string thinking;
   std::int64_t parallel = 16;
   std::string state_memory;
   std::string drafts = "auto";
@@ -48,7 +49,7 @@ struct Options {
   std::string isolation;
   // HTTP.
   server::HttpOptions http;
-  std::int64_t keep_alive = 10, write_timeout = 60, request_timeout = 3600, drain = 60;
+  std::int64_t keep_alive = 10, write_timeout = 60, request_timeout = 3600, queue_timeout = 600, drain = 60;
   // API.
   std::string sampling;
   std::int64_t max_choices = 16;
@@ -139,6 +140,7 @@ api::ServedModel served_model(const Options& options, const LoadedModel& loaded)
   }
   if (!options.served_name.empty()) model->id = options.served_name;
   for (const std::string& alias : options.aliases) model->aliases.push_back({alias, std::nullopt});
+  if (!options.thinking.empty()) model->thinking = options.thinking == "on";
   model->context = served_context(options, loaded.checkpoint->config());
   model->max_output = std::min(model->max_output, model->context);
   model->vocab_size = loaded.checkpoint->config().vocab_size;
@@ -257,6 +259,7 @@ Status make_context(const Options& options, Server& server) {
   }
   HADAL_ASSIGN(context.isolation, isolation(options.isolation));
   context.request_time = seconds(options.request_timeout);
+  context.queue_time = seconds(options.queue_timeout);
   context.body_limits.bytes = static_cast<std::size_t>(options.http.limits.body);
   context.keys = server.keys.get();
   context.limiter = &server.limiter;
@@ -345,6 +348,10 @@ void add_model_options(CLI::App& command, Options& options) {
   command.add_option("--served-name", options.served_name, "Id of the model in requests and answers");
   command.add_option("--alias", options.aliases, "Further names of the model");
   command.add_option("--accept-any-model", options.accept_any_model, "Name that all unknown model names mean");
+  command
+      .add_option("--thinking", options.thinking,
+                  "Whether requests that do not say are answered with reasoning: on, off (default: off for nano)")
+      ->check(CLI::IsMember({"on", "off"}));
   command.add_option("--parallel", options.parallel, "Most answers computed at a time")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
@@ -381,6 +388,9 @@ void add_http_options(CLI::App& command, Options& options) {
       ->check(CLI::Range(1, 86400))
       ->capture_default_str();
   command.add_option("--request-timeout", options.request_timeout, "Seconds that a request may take")
+      ->check(CLI::Range(1, 86400))
+      ->capture_default_str();
+  command.add_option("--queue-timeout", options.queue_timeout, "Seconds that a request may wait for its turn")
       ->check(CLI::Range(1, 86400))
       ->capture_default_str();
   command.add_option("--drain", options.drain, "Seconds that running answers get when the server ends")

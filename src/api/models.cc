@@ -125,6 +125,7 @@ std::optional<ServedModel> official_model(std::string_view preset) {
   } else if (preset == "nano") {
     model.id = "hadal-nano";
     model.display_name = "Hadal-Nano";
+    model.thinking = false;  // it has not learned to reason
   } else {
     return std::nullopt;
   }

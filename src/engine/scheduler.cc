@@ -93,16 +93,26 @@ void Scheduler::end_all(const Error& error) {
 void Scheduler::end_expired() {
   const auto now = Clock::now();
   for (const auto& task : tasks_) {
-    if (!task->request.deadline || *task->request.deadline > now) continue;
-    finish(*task, fail(ErrorCode::kDeadlineExceeded, "the time limit of the request has passed"), FinishReason::kError);
+    const ServiceRequest& request = task->request;
+    if (request.deadline && *request.deadline <= now) {
+      finish(*task, fail(ErrorCode::kDeadlineExceeded, "the time limit of the request has passed"),
+             FinishReason::kError);
+    } else if (task->phase == Phase::kWaiting && request.queue_deadline && *request.queue_deadline <= now) {
+      finish(*task, fail(ErrorCode::kResourceExhausted, "the request has waited too long for its turn"),
+             FinishReason::kError);
+    }
   }
   erase_finished();
 }
 
 std::optional<Scheduler::Clock::time_point> Scheduler::next_deadline() const {
   std::optional<Clock::time_point> next;
+  const auto consider = [&next](const std::optional<Clock::time_point>& deadline) {
+    if (deadline && (!next || *deadline < *next)) next = deadline;
+  };
   for (const auto& task : tasks_) {
-    if (task->request.deadline && (!next || *task->request.deadline < *next)) next = task->request.deadline;
+    consider(task->request.deadline);
+    if (task->phase == Phase::kWaiting) consider(task->request.queue_deadline);
   }
   return next;
 }

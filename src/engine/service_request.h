@@ -25,7 +25,8 @@ struct ServiceRequest {
   std::vector<std::int64_t> marks{};  // positions of the prompt whose state is worth keeping
   std::string client{};               // clients take turns
   std::int64_t priority = 0;          // lower ones first
-  std::optional<std::chrono::steady_clock::time_point> deadline{};
+  std::optional<std::chrono::steady_clock::time_point> deadline{};        // of its end
+  std::optional<std::chrono::steady_clock::time_point> queue_deadline{};  // of its first admission
 };
 
 /// Where the prompt of an admitted request came from.
@@ -38,7 +39,7 @@ struct Admission {
 
 /// How a request ended.
 struct RequestResult {
-  Status status{};  // an error of ours, or kDeadlineExceeded, or kUnavailable (the service ends)
+  Status status{};  // an error of ours, or kDeadlineExceeded, kResourceExhausted (queue_deadline), or kUnavailable
   FinishReason reason = FinishReason::kNone;
   GenerationStatistics statistics{};
   std::vector<std::int64_t> tokens{};  // of the answer, the stop token included

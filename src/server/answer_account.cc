@@ -7,9 +7,7 @@ namespace hadal::server {
 namespace {
 
 LedgerStatus status_of(const AnswerOutcome& outcome) {
-  if (outcome.failure) {
-    return *outcome.failure == api::Cause::kOverloaded ? LedgerStatus::kCancelled : LedgerStatus::kFailed;
-  }
+  if (outcome.failure) return LedgerStatus::kFailed;
   return outcome.finish == "abort" ? LedgerStatus::kCancelled : LedgerStatus::kOk;
 }
 
@@ -24,7 +22,9 @@ void AnswerAccount::turn(const api::TurnName& turn, std::span<const std::int64_t
 }
 
 void AnswerAccount::ended(const AnswerOutcome& outcome) {
-  lease_.settle(outcome.usage.prompt, outcome.usage.completion);
+  // What failed before its first token counts for nothing.
+  const bool counts = !outcome.failure || outcome.usage.completion > 0;
+  lease_.settle(counts ? outcome.usage.prompt : 0, outcome.usage.completion);
   if (ledger_ == nullptr) return;
   ledger_->finish({.request = std::move(request_),
                    .status = status_of(outcome),

@@ -25,6 +25,7 @@ struct ApiContext {
   api::BodyLimits body_limits{};
   std::optional<CacheIsolation> isolation{};  // none: by user in DeepSeek's family, by key in OpenAI's
   std::chrono::seconds request_time{3600};
+  std::chrono::seconds queue_time{600};
   Keys* keys = nullptr;
   RateLimiter* limiter = nullptr;
   Ledger* ledger = nullptr;  // null: nothing is written down

@@ -120,7 +120,10 @@ AnswerSetting Inference::setting(const api::RequestBase& request, std::int64_t p
 }
 
 void Inference::start(AnswerSetting setting, std::vector<engine::ServiceRequest> choices) {
-  for (engine::ServiceRequest& choice : choices) choice.deadline = arrived_ + context_.request_time;
+  for (engine::ServiceRequest& choice : choices) {
+    choice.deadline = arrived_ + context_.request_time;
+    choice.queue_deadline = arrived_ + context_.queue_time;
+  }
   AnswerTask::start(context_.served, std::move(setting), std::move(choices));
 }
 

@@ -224,6 +224,26 @@ TEST_F(SchedulerTest, DeadlinesAndCancellationsEndRequests) {
   EXPECT_EQ(rig_->pool->free_slots(), Rig::kSequences);
 }
 
+TEST_F(SchedulerTest, WhoWaitsTooLongForItsTurnEndsAndWhoHasHadItGoesOn) {
+  Scheduler scheduler(*rig_->executor, nullptr, nullptr, {});
+  std::vector<std::shared_ptr<RequestRecorder>> running;
+  for (RequestId id = 1; id <= Rig::kSequences; ++id) {
+    running.push_back(add(scheduler, id, {.prompt = prompt(1, 20), .options = {.max_tokens = 6}}));
+  }
+  ASSERT_TRUE(scheduler.step());
+  ServiceRequest waiting{.prompt = prompt(2, 20), .options = {.max_tokens = 6}};
+  waiting.queue_deadline = Scheduler::Clock::now() - std::chrono::seconds(1);
+  const auto late = add(scheduler, 9, waiting);
+  EXPECT_EQ(scheduler.next_deadline(), waiting.queue_deadline);
+  ASSERT_TRUE(scheduler.step());
+  ASSERT_TRUE(late->result.has_value());
+  EXPECT_EQ(late->result->status.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_EQ(scheduler.next_deadline(), std::nullopt);
+  while (scheduler.step()) {
+  }
+  for (const auto& sink : running) EXPECT_EQ(sink->result->reason, FinishReason::kMaxTokens);
+}
+
 TEST_F(SchedulerTest, ForcedTokensReasoningAndMinimumLength) {
   const std::vector<std::int64_t> script = {5, 6, 7, 8};
   ServiceRequest request{.prompt = prompt(1, 20), .options = {.max_tokens = 10, .drafts = DraftMode::kOn}};
