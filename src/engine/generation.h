@@ -26,7 +26,8 @@ struct GenerationOptions {
   std::vector<std::int64_t> stop_tokens{};  // the first of these ends the answer and belongs to it
   std::vector<std::string> stop_strings{};  // end the answer's text before them; need a tokenizer
   DraftMode drafts = DraftMode::kAuto;
-  std::int64_t min_tokens = 0;         // no stop token is chosen before so many tokens
+  bool prompt_logprobs = false;  // TokenSink::prompt_token() for the prompt, as sampling.logprobs says; costs time
+  std::int64_t min_tokens = 0;   // no stop token is chosen before so many tokens
   std::vector<std::int64_t> forced{};  // the answer begins with these instead of chosen tokens
   ReasoningOptions reasoning{};
   /// Form of the answer behind the reasoning: each answer holds to a clone of it. Null: none.

@@ -78,7 +78,8 @@ void Generator::add_to_step(Sequence& sequence, std::int64_t most) {
       needed > free_logits_rows_) {
     return;
   }
-  const auto tokens = sequence.plan(std::min(most, free_rows_));
+  const std::int64_t rows = sequence.reads_prompt() ? std::min(free_rows_, free_logits_rows_) : free_rows_;
+  const auto tokens = sequence.plan(std::min(most, rows));
   const auto count = static_cast<std::int32_t>(tokens.size());
   const auto begin = static_cast<std::int32_t>(executor_.limits().max_rows - free_rows_);
   for (auto row = static_cast<std::int32_t>(count - sequence.logits_rows()); row < count; ++row) {

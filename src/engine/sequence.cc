@@ -145,6 +145,7 @@ std::span<const std::int64_t> Sequence::plan(std::int64_t most) {
   const std::int64_t start = state_.length();
   prefilling_ = start < prompt_size_;
   verified_ = static_cast<std::int64_t>(drafts_.size());
+  prompt_rows_ = 0;
   if (verified_ > 0) {
     feed_.assign({tokens_.back()});
     feed_.insert(feed_.end(), drafts_.begin(), drafts_.end());
@@ -154,6 +155,10 @@ std::span<const std::int64_t> Sequence::plan(std::int64_t most) {
   planned_ = std::min(pending(), most);
   if (break_ > start) planned_ = std::min(planned_, break_ - start);
   logits_rows_ = planned_ == pending() && options_.max_tokens > 0 ? 1 : 0;
+  if (reads_prompt()) {
+    logits_rows_ = planned_;
+    prompt_rows_ = std::min(planned_, prompt_size_ - 1 - start);
+  }
   return std::span(tokens_).subspan(static_cast<std::size_t>(start), static_cast<std::size_t>(planned_));
 }
 
@@ -217,15 +222,29 @@ std::int64_t Sequence::absorb(Sampler& sampler, std::span<const float> logits) {
   return planned_ - verified_ + accepted_;
 }
 
+Status Sequence::absorb_prompt(Sampler& sampler, std::span<const float> logits) {
+  const auto vocab = static_cast<std::size_t>(setting_.vocab_size);
+  for (std::int64_t row = 0; row < prompt_rows_; ++row) {
+    const std::int64_t next = tokens_[static_cast<std::size_t>(state_.length() + row + 1)];
+    HADAL_TRY(sampler.logprobs(logits.subspan(static_cast<std::size_t>(row) * vocab, vocab), next,
+                               std::max<std::int64_t>(options_.sampling.logprobs, 0), logprobs_));
+    HADAL_TRY(sink_->prompt_token(logprobs_));
+  }
+  return {};
+}
+
 Status Sequence::absorb_rows(Sampler& sampler, std::span<const float> logits) {
   const std::int64_t fed = state_.length() + planned_;
   if (prefilling_) {
     statistics_.prompt_tokens = fed - prompt_begin_;
+    HADAL_TRY(absorb_prompt(sampler, logits));
     HADAL_TRY(sink_->prefilled(statistics_.prompt_tokens, prompt_size_ - prompt_begin_));
     if (fed == prompt_size_ && options_.max_tokens == 0) HADAL_TRY(finish(FinishReason::kMaxTokens));
+    if (finished()) return {};
   }
   const auto vocab = static_cast<std::size_t>(setting_.vocab_size);
-  for (std::int64_t row = 0; row < logits_rows_; ++row) {
+  logits = logits.subspan(static_cast<std::size_t>(prompt_rows_) * vocab);
+  for (std::int64_t row = 0; row < logits_rows_ - prompt_rows_; ++row) {
     const auto values = logits.subspan(static_cast<std::size_t>(row) * vocab, vocab);
     // Row by row, since the penalties of a row count the tokens accepted before it.
     HADAL_ASSIGN(const std::int64_t choice, choose(sampler, values));

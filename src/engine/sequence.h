@@ -71,6 +71,8 @@ class Sequence {
   [[nodiscard]] std::span<std::int64_t> drafts() { return drafts_; }
   /// Ends the drafting of this round.
   void end_drafts();
+  /// Every row of its prompt needs logits.
+  [[nodiscard]] bool reads_prompt() const { return options_.prompt_logprobs && state_.length() < prompt_size_; }
   /// Drafts of which the drafter is less sure are not verified.
   [[nodiscard]] double least_confidence() const { return options_.draft_confidence; }
 
@@ -88,6 +90,7 @@ class Sequence {
  private:
   [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(tokens_.size()); }
   [[nodiscard]] Status absorb_rows(Sampler& sampler, std::span<const float> logits);
+  [[nodiscard]] Status absorb_prompt(Sampler& sampler, std::span<const float> logits);
   [[nodiscard]] Result<std::int64_t> choose(Sampler& sampler, std::span<const float> logits);
   /// Stop tokens while the answer is too short for them.
   [[nodiscard]] std::span<const std::int64_t> banned(std::int64_t answer_tokens) const;
@@ -119,7 +122,8 @@ class Sequence {
   std::vector<std::int64_t> feed_;
   std::int64_t planned_ = 0;  // rows
   std::int64_t logits_rows_ = 0;
-  std::int64_t verified_ = 0;  // drafts of the step
+  std::int64_t prompt_rows_ = 0;  // of them, those whose next token is known
+  std::int64_t verified_ = 0;     // drafts of the step
   std::int64_t accepted_ = 0;
   bool drafted_ = false;  // the drafter ran
   bool prefilling_ = false;

@@ -28,6 +28,9 @@ class TokenSink {
 
   /// `done` of `total` prompt tokens have been fed.
   [[nodiscard]] virtual Status prefilled(std::int64_t done, std::int64_t total) = 0;
+  /// With GenerationOptions::prompt_logprobs: a token of the prompt that was fed, from the second one on, with
+  /// logarithms as in TokenEvent.
+  [[nodiscard]] virtual Status prompt_token(std::span<const TokenLogprob> /*logprobs*/) { return {}; }
   /// Called once a token, in order; also for the stop token, without text. True: the answer ends with this token, as
   /// with a stop string.
   [[nodiscard]] virtual Result<bool> token(const TokenEvent& event) = 0;

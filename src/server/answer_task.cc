@@ -61,6 +61,10 @@ class AnswerTask::Sink final : public engine::RequestSink {
   Sink(std::shared_ptr<AnswerTask> task, std::size_t choice) : task_(std::move(task)), choice_(choice) {}
 
   Status prefilled(std::int64_t done, std::int64_t total) override { return task_->prefilled(choice_, done, total); }
+  Status prompt_token(std::span<const engine::TokenLogprob> logprobs) override {
+    task_->prompt_token(choice_, logprobs);
+    return {};
+  }
   Result<bool> token(const engine::TokenEvent& event) override { return task_->token(choice_, event); }
   Status tail(std::string_view /*text*/) override { return {}; }  // the task reads the tokens itself
   void admitted(const engine::Admission& admission) override { task_->admitted(choice_, admission); }
@@ -170,16 +174,30 @@ Status AnswerTask::prefilled(std::size_t index, std::int64_t done, std::int64_t 
   return {};
 }
 
-api::TokenLogprob AnswerTask::logprob(const engine::TokenEvent& event) const {
+api::TokenLogprob AnswerTask::logprob(std::span<const engine::TokenLogprob> logprobs) const {
   api::TokenLogprob made;
   const auto fill = [this](api::TokenProbability& out, const engine::TokenLogprob& in) {
     out.bytes = served_.tokenizer->token_bytes(static_cast<std::int32_t>(in.token));
     out.logprob = in.logprob;
   };
-  if (event.logprobs.empty()) return made;
-  fill(made, event.logprobs.front());
-  for (const engine::TokenLogprob& other : event.logprobs.subspan(1)) fill(made.top.emplace_back(), other);
+  if (logprobs.empty()) return made;
+  fill(made, logprobs.front());
+  for (const engine::TokenLogprob& other : logprobs.subspan(1)) fill(made.top.emplace_back(), other);
   return made;
+}
+
+void AnswerTask::prompt_token(std::size_t index, std::span<const engine::TokenLogprob> logprobs) {
+  const std::lock_guard lock(mutex_);
+  std::vector<api::TokenLogprob>& prompt = choices_[index].prompt;
+  if (prompt.empty()) prompt.emplace_back();  // nothing stands before the first token
+  prompt.push_back(logprob(logprobs));
+}
+
+void AnswerTask::show_prompt(std::size_t index, std::string& out) {
+  Choice& choice = choices_[index];
+  if (choice.shown) return;
+  choice.shown = true;
+  setting_.writer->echo(static_cast<std::int64_t>(index), std::move(choice.prompt), out);
 }
 
 void AnswerTask::note_time() {
@@ -200,9 +218,10 @@ bool AnswerTask::token(std::size_t index, const engine::TokenEvent& event) {
   note_time();
   if (event.ends) return false;
   std::string out;
-  const bool ended =
-      setting_.writer->push(static_cast<std::int64_t>(index),
-                            choices_[index].pieces.read(static_cast<std::int32_t>(event.token)), logprob(event), out);
+  show_prompt(index, out);
+  const bool ended = setting_.writer->push(static_cast<std::int64_t>(index),
+                                           choices_[index].pieces.read(static_cast<std::int32_t>(event.token)),
+                                           logprob(event.logprobs), out);
   write(out);
   return ended;
 }
@@ -226,6 +245,7 @@ void AnswerTask::end_choice(std::size_t index, const engine::RequestResult& resu
   }
   std::string out;
   const auto choice = static_cast<std::int64_t>(index);
+  show_prompt(index, out);
   const auto reason = setting_.writer->end(choice, *how, choices_[index].pieces.finish(), out);
   if (!reason) {
     fail(api_error(result.status));

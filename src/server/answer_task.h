@@ -77,6 +77,8 @@ class AnswerTask : public std::enable_shared_from_this<AnswerTask> {
     engine::RequestId id = 0;
     bool begun = false;
     bool ended = false;
+    bool shown = false;                       // the writer has had its prompt
+    std::vector<api::TokenLogprob> prompt{};  // of its prompt so far
     api::PieceReader pieces;
   };
 
@@ -86,6 +88,7 @@ class AnswerTask : public std::enable_shared_from_this<AnswerTask> {
   // The events of one choice, on the engine thread.
   void admitted(std::size_t choice, const engine::Admission& admission);
   [[nodiscard]] Status prefilled(std::size_t choice, std::int64_t done, std::int64_t total);
+  void prompt_token(std::size_t choice, std::span<const engine::TokenLogprob> logprobs);
   [[nodiscard]] bool token(std::size_t choice, const engine::TokenEvent& event);
   void finished(std::size_t choice, const engine::RequestResult& result);
 
@@ -94,7 +97,9 @@ class AnswerTask : public std::enable_shared_from_this<AnswerTask> {
   /// Ends the whole answer with an error.
   void fail(const api::ApiError& error);
   void conclude();
-  [[nodiscard]] api::TokenLogprob logprob(const engine::TokenEvent& event) const;
+  /// Lets the writer show the prompt before anything else.
+  void show_prompt(std::size_t choice, std::string& out);
+  [[nodiscard]] api::TokenLogprob logprob(std::span<const engine::TokenLogprob> logprobs) const;
   void write(const std::string& out);
 
   const ServedEngine& served_;

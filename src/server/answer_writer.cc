@@ -26,6 +26,8 @@ class ChatWriter final : public AnswerWriter {
     if (stream_) stream_->begin(choice, out);
   }
 
+  void echo(std::int64_t /*choice*/, std::vector<api::TokenLogprob> /*tokens*/, std::string& /*out*/) override {}
+
   void progress(std::int64_t choice, const api::PromptProgress& progress, std::string& out) override {
     if (stream_) stream_->progress(choice, progress, out);
   }
@@ -74,14 +76,13 @@ class ChatWriter final : public AnswerWriter {
 
 class CompletionWriter final : public AnswerWriter {
  public:
-  CompletionWriter(const api::CompletionRequest& request, api::AnswerHead head, const std::vector<std::string>& prompts)
-      : echo_(request.echo) {
+  CompletionWriter(const api::CompletionRequest& request, api::AnswerHead head, const text::Tokenizer& tokenizer,
+                   std::vector<ShownPrompt> prompts)
+      : echo_(request.echo), per_prompt_(request.choices), tokenizer_(tokenizer), prompts_(std::move(prompts)) {
     api::TextForm form = api::text_form(request, std::move(head));
-    for (const std::string& prompt : prompts) {
-      for (std::int64_t i = 0; i < request.choices; ++i) choices_.emplace_back(request, prompt);
-      echoes_.push_back(prompt);
+    for (const ShownPrompt& prompt : prompts_) {
+      for (std::int64_t i = 0; i < request.choices; ++i) choices_.emplace_back(request, prompt.text);
     }
-    per_prompt_ = request.choices;
     if (request.stream.on) {
       stream_.emplace(std::move(form));
     } else {
@@ -91,7 +92,12 @@ class CompletionWriter final : public AnswerWriter {
 
   void begin(std::int64_t choice, std::string& out) override {
     if (stream_) stream_->begin(choice, out);
-    if (echo_) add(choice, {.text = echoes_[static_cast<std::size_t>(choice / per_prompt_)]}, out);
+  }
+
+  void echo(std::int64_t choice, std::vector<api::TokenLogprob> tokens, std::string& out) override {
+    if (!echo_) return;
+    const std::vector<std::int32_t>& ids = prompts_[static_cast<std::size_t>(choice / per_prompt_)].ids;
+    add(choice, at(choice).echo(api::echo_of(tokenizer_, ids, std::move(tokens))), out);
   }
 
   void progress(std::int64_t /*choice*/, const api::PromptProgress& /*progress*/, std::string& /*out*/) override {}
@@ -132,8 +138,9 @@ class CompletionWriter final : public AnswerWriter {
   }
 
   bool echo_;
-  std::int64_t per_prompt_ = 1;
-  std::vector<std::string> echoes_;  // of each prompt
+  std::int64_t per_prompt_;
+  const text::Tokenizer& tokenizer_;
+  std::vector<ShownPrompt> prompts_;
   std::vector<api::TextChoice> choices_;
   std::optional<api::TextStream> stream_;
   std::optional<api::TextBody> body_;
@@ -147,8 +154,8 @@ std::unique_ptr<AnswerWriter> chat_writer(const api::ChatRequest& request, api::
 }
 
 std::unique_ptr<AnswerWriter> completion_writer(const api::CompletionRequest& request, api::AnswerHead head,
-                                                const std::vector<std::string>& prompts) {
-  return std::make_unique<CompletionWriter>(request, std::move(head), prompts);
+                                                const text::Tokenizer& tokenizer, std::vector<ShownPrompt> prompts) {
+  return std::make_unique<CompletionWriter>(request, std::move(head), tokenizer, std::move(prompts));
 }
 
 }  // namespace hadal::server

@@ -26,6 +26,9 @@ class AnswerWriter {
   virtual ~AnswerWriter() = default;
 
   virtual void begin(std::int64_t choice, std::string& out) = 0;
+  /// Shows the prompt in front of the choice, if it is to be shown. `tokens`: of the prompt, or none without logprobs.
+  /// Called once, before the first push.
+  virtual void echo(std::int64_t choice, std::vector<api::TokenLogprob> tokens, std::string& out) = 0;
   virtual void progress(std::int64_t choice, const api::PromptProgress& progress, std::string& out) = 0;
   /// The next token; not the one that stops the answer. True: nothing more is wanted of this choice.
   [[nodiscard]] virtual bool push(std::int64_t choice, const api::Piece& piece, const api::TokenLogprob& token,
@@ -46,9 +49,15 @@ class AnswerWriter {
 [[nodiscard]] std::unique_ptr<AnswerWriter> chat_writer(const api::ChatRequest& request, api::AnswerHead head,
                                                         bool inside_reasoning, const api::RandomBits& random);
 
-/// `prompts`: the text of each prompt; prompt p has the choices p * request.choices and following.
+/// A prompt of a text completion, as its choices need it.
+struct ShownPrompt {
+  std::string text{};  // as it was given; offsets are counted behind it
+  std::vector<std::int32_t> ids{};
+};
+
+/// Prompt p has the choices p * request.choices and following. `tokenizer` must outlive the writer.
 [[nodiscard]] std::unique_ptr<AnswerWriter> completion_writer(const api::CompletionRequest& request,
-                                                              api::AnswerHead head,
-                                                              const std::vector<std::string>& prompts);
+                                                              api::AnswerHead head, const text::Tokenizer& tokenizer,
+                                                              std::vector<ShownPrompt> prompts);
 
 }  // namespace hadal::server

@@ -187,7 +187,7 @@ Tried<void> Inference::completion() {
   const text::Tokenizer& tokenizer = *context_.served.tokenizer;
   const bool raw = caller(request_).identity.may(Permission::kRaw);
   std::vector<PromptIds> prompts;
-  std::vector<std::string> texts;
+  std::vector<ShownPrompt> shown;
   std::int64_t prompt_tokens = 0;
   std::int64_t max_tokens = asked->max_tokens;
   for (const api::CompletionPrompt& prompt : asked->prompts) {
@@ -198,7 +198,8 @@ Tried<void> Inference::completion() {
     max_tokens = std::min(max_tokens, *fits);
     prompt_tokens += static_cast<std::int64_t>(ids->size());
     prompts.push_back({.ids = {ids->begin(), ids->end()}});
-    texts.push_back(prompt.is_ids ? tokenizer.decode(*ids).value_or(std::string()) : prompt.text);
+    shown.push_back(
+        {.text = prompt.is_ids ? tokenizer.decode(*ids).value_or(std::string()) : prompt.text, .ids = *ids});
   }
   if (auto admitted = admit(*asked, prompt_tokens, max_tokens); !admitted) return admitted;
 
@@ -208,11 +209,15 @@ Tried<void> Inference::completion() {
     for (std::int64_t i = 0; i < asked->choices; ++i) {
       choices.push_back(engine_request(context_.served, *asked, prompt, who, max_tokens, seed_,
                                        static_cast<std::int64_t>(choices.size())));
+      if (!asked->echo || !asked->logprobs.on) continue;
+      choices.back().options.prompt_logprobs = true;
+      choices.back().use_cache = false;  // kept states have no logits
     }
   }
   AnswerSetting made = setting(*asked, prompt_tokens, max_tokens, {});
-  made.writer = completion_writer(
-      *asked, answer_head(context_, *asked, api::completion_id(asked->family, context_.random)), texts);
+  made.writer =
+      completion_writer(*asked, answer_head(context_, *asked, api::completion_id(asked->family, context_.random)),
+                        tokenizer, std::move(shown));
   start(std::move(made), std::move(choices));
   return {};
 }

@@ -312,6 +312,43 @@ TEST(Inference, CompletesSeveralPromptsSeveralTimes) {
   EXPECT_EQ(body["usage"]["prompt_tokens"], 1 + 4 + 1 + 5);
 }
 
+// Check 151: the logprobs of the prompt are those of answers that were forced to be it.
+TEST(Inference, ScoresAPromptWithoutAnswering) {
+  ApiRig rig({});
+  ordered_json request = {
+      {"model", "tiny"}, {"prompt", "naïve text"}, {"max_tokens", 0}, {"logprobs", 2}, {"echo", true}};
+  const auto exchange = rig.post("/v1/completions", request);
+  ASSERT_EQ(exchange->status(), 200) << exchange->bytes;
+  const ordered_json body = exchange->json();
+  EXPECT_EQ(body["usage"]["completion_tokens"], 0);
+  const ordered_json choice = body["choices"][0];
+  EXPECT_EQ(choice["text"], "naïve text");
+  EXPECT_EQ(choice["finish_reason"], "length");
+  const ordered_json& logprobs = choice["logprobs"];
+  ASSERT_EQ(logprobs["tokens"].size(), 11U) << "bytes";
+  EXPECT_TRUE(logprobs["token_logprobs"][0].is_null());
+  EXPECT_EQ(logprobs["text_offset"], ordered_json({0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9}));
+  // The same prompt cut short, with the next byte as the answer that is forced.
+  for (const std::size_t cut : {1U, 5U, 9U}) {
+    const std::string text = "naïve text";
+    const int id = 3 + static_cast<unsigned char>(text[cut]);
+    ordered_json shorter = {{"model", "tiny"},  {"prompt", ordered_json::array()},
+                            {"max_tokens", 1},  {"logprobs", 2},
+                            {"temperature", 0}, {"logit_bias", {{std::to_string(id), 100}}}};
+    shorter["prompt"].push_back(0);
+    for (std::size_t i = 0; i < cut; ++i) shorter["prompt"].push_back(3 + static_cast<unsigned char>(text[i]));
+    rig.identity.permissions.add(Permission::kRaw);
+    const auto answer = rig.post("/v1/completions", shorter);
+    ASSERT_EQ(answer->status(), 200) << answer->bytes;
+    EXPECT_EQ(answer->json()["choices"][0]["logprobs"]["token_logprobs"][0], logprobs["token_logprobs"][cut]) << cut;
+  }
+  request["max_tokens"] = 3;
+  request["seed"] = 5;
+  const ordered_json longer = rig.post("/v1/completions", request)->json()["choices"][0];
+  EXPECT_EQ(longer["logprobs"]["token_logprobs"][10], logprobs["token_logprobs"][10]);
+  EXPECT_THAT(longer["text"].get<std::string>(), ::testing::StartsWith("naïve text"));
+}
+
 // Checks 40, 41, 192.
 TEST(Inference, ListsModelsAndTokenizes) {
   ApiRig rig({});
