@@ -226,14 +226,15 @@ Tried<void> Inference::completion() {
 
 std::vector<Route> inference_routes(const ApiContext& context) {
   const auto route = [&context](api::Family family, std::string path, Tried<void> (Inference::*work)()) {
-    return Route{.method = "POST",
-                 .path = std::move(path),
-                 .family = family,
-                 .access = Access::kInfer,
-                 .handler = [&context, work](HttpRequest request, std::shared_ptr<ResponseStream> answer) {
-                   const auto done = (Inference(context, request, answer).*work)();
-                   if (!done) refuse(*answer, request.family, done.error());
-                 }};
+    return Route{
+        .method = "POST",
+        .path = std::move(path),
+        .family = family,
+        .access = Access::kInfer,
+        .handler = [&context, work](const HttpRequest& request, const std::shared_ptr<ResponseStream>& answer) {
+          const auto done = (Inference(context, request, answer).*work)();
+          if (!done) refuse(*answer, request.family, done.error());
+        }};
   };
   using enum api::Family;
   return {route(kDeepSeek, "/chat/completions", &Inference::chat),

@@ -28,7 +28,7 @@ inline constexpr std::array<std::string_view, 4> kPermissionNames = {"infer", "r
 class Permissions {
  public:
   constexpr Permissions() = default;
-  constexpr explicit Permissions(std::initializer_list<Permission> permissions) {
+  constexpr Permissions(std::initializer_list<Permission> permissions) {
     for (const Permission permission : permissions) add(permission);
   }
   constexpr void add(Permission permission) { bits_ |= bit(permission); }
