@@ -12,6 +12,11 @@ ChatChoiceOptions choice_options(const ChatRequest& request, bool inside_reasoni
   ChatChoiceOptions options;
   options.inside_reasoning = inside_reasoning;
   options.tools = !request.tools.list.empty();
+  if (request.continues) {
+    const text::Message& begun = request.messages.back();
+    if (request.thinking.on) options.before_reasoning = begun.reasoning_content;
+    options.before_content = begun.content.text;
+  }
   options.one_call = !request.tools.parallel;
   options.reasoning = request.thinking.on ? request.reasoning : ReasoningPlace::kNowhere;
   options.stops = request.stop.strings;
@@ -70,15 +75,13 @@ std::span<const Delta> ChatChoice::finish(Ending ending, std::string_view tail) 
   return deltas_;
 }
 
-std::optional<TurnName> ChatChoice::turn(const text::Message* continued) const {
+std::optional<TurnName> ChatChoice::turn() const {
   const bool elsewhere = options_.inside_reasoning && options_.reasoning != ReasoningPlace::kField;
   if (!complete_ || elsewhere || parser_.inside_reasoning()) return std::nullopt;
   text::ParsedMessage message = parser_.message();
   if (!message.warnings.empty()) return std::nullopt;
-  if (continued != nullptr) {
-    message.reasoning_content.insert(0, continued->reasoning_content);
-    message.content.insert(0, continued->content.text);
-  }
+  message.reasoning_content.insert(0, options_.before_reasoning);
+  message.content.insert(0, options_.before_content);
   return turn_name(message, call_ids_);
 }
 

@@ -33,6 +33,8 @@ struct ChatChoiceOptions {
   bool tools = false;
   bool one_call = false;  // the answer ends where a second call begins
   ReasoningPlace reasoning = ReasoningPlace::kField;
+  std::string before_reasoning{};  // of the turn that the answer continues
+  std::string before_content{};
   std::vector<std::string> stops{};
   bool show_stop = false;     // the matched stop string belongs to the content
   bool show_special = false;  // special tokens that are no markers are text
@@ -60,10 +62,9 @@ class ChatChoice {
 
   /// After finish(); nothing when the answer must end with an error.
   [[nodiscard]] std::optional<std::string_view> reason() const { return reason_; }
-  /// After finish(): the turn as the client has it, behind what it wrote of it in `continued`, the last message of a
-  /// request that continues. Nothing when sending it back cannot mean the tokens that were pushed: it was cut,
-  /// repaired, or given in another form.
-  [[nodiscard]] std::optional<TurnName> turn(const text::Message* continued = nullptr) const;
+  /// After finish(): the turn as the client has it, with what the client wrote of it. Nothing when sending it back
+  /// cannot mean the tokens that were pushed: it was cut, repaired, or given in another form.
+  [[nodiscard]] std::optional<TurnName> turn() const;
   /// The next token counts as reasoning.
   [[nodiscard]] bool inside_reasoning() const { return parser_.inside_reasoning(); }
   /// Of the tokens pushed so far.

@@ -15,8 +15,8 @@ LedgerStatus status_of(const AnswerOutcome& outcome) {
 
 void AnswerAccount::turn(const api::TurnName& turn, std::span<const std::int64_t> tokens) {
   if (replay_.map == nullptr) return;
-  std::vector<std::int32_t> ids;
-  ids.reserve(tokens.size());
+  std::vector<std::int32_t> ids = replay_.opened;
+  ids.reserve(ids.size() + tokens.size());
   for (const std::int64_t token : tokens) ids.push_back(static_cast<std::int32_t>(token));
   replay_.map->remember(replay_.domain, replay_.prompt, turn, ids);
 }

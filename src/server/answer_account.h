@@ -1,6 +1,9 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
 
 #include "api/replay_map.h"
 #include "server/answer_task.h"
@@ -13,7 +16,8 @@ namespace hadal::server {
 struct ReplayPlace {
   api::ReplayMap* map = nullptr;  // null: not at all
   std::string domain{};
-  Hash128 prompt{};  // name of the ids before the turn
+  Hash128 prompt{};                    // name of the ids before the turn
+  std::vector<std::int32_t> opened{};  // ids of the turn that stand in the prompt already
 };
 
 /// Settles a request's limits and its entry in the ledger when it ends, and remembers its turns.

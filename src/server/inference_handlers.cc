@@ -166,10 +166,9 @@ Tried<void> Inference::chat() {
     // Nothing can follow the end of a form but the end of the answer, also with ignore_eos.
     if (*constraint) choices.back().options.stop_tokens = context_.served.stop_tokens;
   }
-  // A turn that goes on from a beginning of the client's has no place of its own.
   AnswerSetting made =
       setting(*chat, prompt_tokens, *max_tokens,
-              {.map = chat->continues ? nullptr : context_.replays, .domain = domain, .prompt = encoded->name});
+              {.map = context_.replays, .domain = domain, .prompt = encoded->name, .opened = encoded->opened});
   made.reports_progress = chat->stream.progress;
   made.thinking = chat->thinking.on;
   made.writer = chat_writer(*chat, answer_head(context_, *chat, api::chat_id(chat->family, context_.random)),

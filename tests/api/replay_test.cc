@@ -129,7 +129,7 @@ Answered answered(const ChatRequest& request, bool inside_reasoning, const Ids& 
   for (const std::int32_t id : ids) body.add(0, choice.push(pieces.read(id)));
   body.add(0, choice.finish(ending, pieces.finish()));
   body.finish(0, *choice.reason());
-  return {body.text({}), choice.turn(request.continues ? &request.messages.back() : nullptr)};
+  return {body.text({}), choice.turn()};
 }
 
 TEST(ApiReplay, Check131_132_OwnTurnsComeBackAsTheSampledIds) {
