@@ -34,5 +34,7 @@ void add_detokenize(CLI::App& app, Outcome& outcome);
 void add_render(CLI::App& app, Outcome& outcome);
 void add_parse(CLI::App& app, Outcome& outcome);
 void add_data(CLI::App& app, Outcome& outcome);
+void add_keys(CLI::App& app, Outcome& outcome);
+void add_usage(CLI::App& app, Outcome& outcome);
 
 }  // namespace hadal::apps

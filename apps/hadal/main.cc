@@ -58,6 +58,8 @@ int run(int argc, char** argv) {
   add_train(app, outcome);
   add_finetune(app, outcome);
   add_export(app, outcome);
+  add_keys(app, outcome);
+  add_usage(app, outcome);
 
   const auto is_command = [&](const CLI::App* command) { return command->get_name() == argv[1]; };
   const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
