@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "server/rate_limits.h"
-
 namespace hadal::server {
 namespace {
 

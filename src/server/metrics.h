@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "engine/service_request.h"
+#include "server/http_server.h"
+
+namespace hadal::server {
+
+struct MetricsOptions {
+  std::string prefix = "hadal:";   // "vllm:" for dashboards made for vLLM
+  std::string model{};             // id of the served model
+  std::int64_t context = 1 << 20;  // tokens: the last bucket of token counts
+};
+
+/// Figures of a server in Prometheus's text format, with the names, types and buckets of vLLM where it has them. No
+/// label has unbounded values. Thread-safe.
+class Metrics {
+ public:
+  explicit Metrics(const MetricsOptions& options);
+  Metrics(const Metrics&) = delete;
+  Metrics& operator=(const Metrics&) = delete;
+  ~Metrics();
+
+  /// Counts a request that is over.
+  void request_ended(const RequestRecord& record);
+  /// Time between two pieces of an answer.
+  void token_gap(double seconds);
+  /// All figures, format 0.0.4.
+  [[nodiscard]] std::string text(const engine::ServiceFigures& engine, const HttpFigures& http);
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace hadal::server
