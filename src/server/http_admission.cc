@@ -132,9 +132,11 @@ bool check_route(Admission& admission, const RouteTable& routes, const Admission
   admission.route = match.route;
   request.rest = match.rest;
   request.family = match.route->family;
-  if (request.head.content_length.value_or(0) > rules.body_limit) {
+  // Nobody needs a body with GET, and it might be a stranger's.
+  const bool needless = match.route->method == "GET" && request.head.has_body();
+  if (needless || request.head.content_length.value_or(0) > rules.body_limit) {
     refuse(admission, "size", api::Cause::kBodyTooLarge,
-           fmt::format("the body is larger than {} bytes", rules.body_limit));
+           needless ? "a GET request has no body" : fmt::format("the body is larger than {} bytes", rules.body_limit));
     admission.answer->close = true;
     return false;
   }

@@ -112,6 +112,12 @@ void HttpConnection::close() {
   wake();
 }
 
+void HttpConnection::reset() {
+  error_code ignored;
+  socket_.set_option(asio::socket_base::linger(true, 0), ignored);
+  close();
+}
+
 void HttpConnection::end() {
   closed_ = true;
   error_code ignored;
@@ -206,6 +212,8 @@ HttpConnection::Task<bool> HttpConnection::exchange(bool last) {
   record.answer_bytes = stream->sent_bytes();
   record.notes = stream->notes();
   if (core_.hooks.on_ended) core_.hooks.on_ended(record);
+  // Without chunks only a reset tells the client that this was not all.
+  if (record.ending == RequestRecord::Ending::kBrokenOff && reader.head().minor_version == 0) reset();
   if (record.ending != RequestRecord::Ending::kComplete || close_behind_) co_return false;
   if (unread) body = co_await read_body(reader);
   co_return body == Got::kWhole;

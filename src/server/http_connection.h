@@ -63,6 +63,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   [[nodiscard]] bool send_continue();
   void make_room();
   void wake();
+  void reset();
   void end();
 
   HttpCore& core_;

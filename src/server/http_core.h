@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <boost/asio/io_context.hpp>
@@ -49,7 +50,7 @@ struct HttpCore {
       : options(std::move(given_options)),
         routes(std::move(given_routes)),
         hooks(std::move(given_hooks)),
-        handlers(static_cast<std::size_t>(options.handler_threads)) {}
+        handlers(static_cast<std::size_t>(std::max(1, options.handler_threads))) {}
 
   const HttpOptions options;
   const RouteTable routes;

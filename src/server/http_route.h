@@ -38,8 +38,9 @@ struct HttpRequest {
 };
 
 /// Answers one request through `answer`, at once or later, from any thread; letting go of the last copy of `answer`
-/// without an answer is an error 500 for the client. Runs on one of the handler threads, so it may parse and tokenise
-/// but must not wait; the handler of a quick route runs on the network thread and must not even work for long.
+/// without an answer is an error 500 for the client. Runs on one of the handler threads, several at a time, so it may
+/// parse and tokenise but must not wait; the handler of a quick route runs on the network thread and must not even work
+/// for long.
 using Handler = std::function<void(HttpRequest request, std::shared_ptr<ResponseStream> answer)>;
 
 /// What answers to a method and path. HEAD is answered by GET's route, without the body.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/random.h>
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -142,8 +143,12 @@ void HttpServer::Parts::receive(tcp::socket socket) {
   const std::string address = client.address().to_string();
   const auto same = core.by_address.find(address);
   const bool too_many = core.connections >= core.options.connections;
-  const bool too_many_here = same != core.by_address.end() && same->second >= core.options.connections_per_address;
-  if ((too_many || too_many_here)) {
+  // All clients of a proxy come from its address.
+  const auto& proxies = core.options.trusted_proxies;
+  const bool proxy = std::find(proxies.begin(), proxies.end(), address) != proxies.end();
+  const bool too_many_here =
+      !proxy && same != core.by_address.end() && same->second >= core.options.connections_per_address;
+  if (too_many || too_many_here) {
     ++core.refused;
     if (core.connections >= core.options.connections + kRefusedAtATime) return;
   }

@@ -130,6 +130,16 @@ TEST(HttpServer, Check14RefusesALargeChunkedBodyAndCloses) {
             413);
 }
 
+TEST(HttpServer, TakesNoBodyWithGet) {
+  const TestServer server;
+  const auto get = [](std::string_view fields) {
+    return fmt::format("GET /health HTTP/1.1\r\nHost: localhost\r\n{}\r\n", fields);
+  };
+  EXPECT_EQ(last_answer(server, get("Content-Length: 2\r\n")).status, 413);
+  EXPECT_EQ(last_answer(server, get("Transfer-Encoding: chunked\r\n")).status, 413);
+  EXPECT_EQ(last_answer(server, get("Content-Length: 0\r\nConnection: close\r\n")).status, 200);
+}
+
 TEST(HttpServer, AClientThatGoesOnSendingStillReadsWhyItIsRefused) {
   HttpOptions options = loopback_options();
   options.limits.body = 1000;

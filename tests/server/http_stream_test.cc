@@ -115,6 +115,22 @@ TEST(HttpStream, EndsWithoutTheLastChunkWhenAnAnswerBreaksOff) {
   EXPECT_EQ(server.records.take()->ending, Ending::kBrokenOff);
 }
 
+TEST(HttpStream, ResetsAConnectionOfHttp10WhenAnAnswerBreaksOff) {
+  TestServer server;
+  RawClient client(server.port());
+  ASSERT_TRUE(
+      client.send("POST /v1/chat/completions HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: "
+                  "2\r\n\r\n{}"));
+  auto held = server.held.take();
+  ASSERT_TRUE(held);
+  held->answer->begin(event_stream(), "");
+  held->answer->write("data: x\n\n");
+  EXPECT_TRUE(client.read_until("data: x\n\n").ends_with("data: x\n\n"));
+  held->answer->abort();
+  EXPECT_EQ(client.read_to_end(), "");
+  EXPECT_TRUE(client.was_reset());
+}
+
 TEST(HttpStream, Check106TellsTheHandlerOfAStreamThatTheClientHasClosed) {
   TestServer server;
   Conversation chat(server);

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <utility>
 
@@ -63,6 +64,7 @@ bool RawClient::read_more() {
   const auto bytes = recv(fd_, piece.data(), piece.size(), 0);
   if (bytes <= 0) {
     ended_ = true;
+    was_reset_ = bytes < 0 && errno == ECONNRESET;
     return false;
   }
   input_.append(piece.data(), static_cast<std::size_t>(bytes));

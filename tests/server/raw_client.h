@@ -36,6 +36,8 @@ class RawClient {
   RawAnswer read_answer(bool head_only = false);
   /// Reads on until the server closes; what came. None: it did not.
   std::optional<std::string> read_to_end();
+  /// The server has broken off with a reset.
+  [[nodiscard]] bool was_reset() const { return was_reset_; }
   /// Ends our side only.
   void finish();
   /// Breaks off with a reset.
@@ -50,6 +52,7 @@ class RawClient {
 
   int fd_ = -1;
   bool ended_ = false;
+  bool was_reset_ = false;
   std::string input_;
 };
 
