@@ -6,6 +6,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <exception>
+#include <functional>
 #include <string_view>
 #include <utility>
 
@@ -35,22 +36,6 @@ class UnderWay {
   RequestCount& count_;
 };
 
-/// Answers for a handler that lets go of its stream without an answer.
-class LastWord {
- public:
-  LastWord(std::shared_ptr<ResponseStream> stream, api::Family family) : stream_(std::move(stream)), family_(family) {}
-  LastWord(const LastWord&) = delete;
-  LastWord& operator=(const LastWord&) = delete;
-  ~LastWord() {
-    stream_->respond(error_response(family_, {api::Cause::kInternal, "the request was given up"}));
-    stream_->abort();
-  }
-
- private:
-  std::shared_ptr<ResponseStream> stream_;
-  api::Family family_;
-};
-
 /// What is known before the answer.
 RequestRecord record_of(const Admission& admission) {
   const HttpRequest& request = admission.request;
@@ -76,6 +61,30 @@ void call_handler(const Handler& handler, HttpRequest request, std::shared_ptr<R
 }
 
 }  // namespace
+
+/// What happens when a handler lets go of its stream.
+class LastWord {
+ public:
+  LastWord(std::shared_ptr<ResponseStream> stream, api::Family family, std::shared_ptr<asio::io_context> io)
+      : stream_(std::move(stream)), family_(family), io_(std::move(io)) {}
+  LastWord(const LastWord&) = delete;
+  LastWord& operator=(const LastWord&) = delete;
+  /// Answers, if the handler did not.
+  ~LastWord() {
+    stream_->respond(error_response(family_, {api::Cause::kInternal, "the request was given up"}));
+    stream_->abort();
+    if (report_) asio::post(*io_, std::move(report_));
+  }
+
+  /// The connection's part is over; `report` runs on its thread when the handler's is, too.
+  void owe(std::function<void()> report) { report_ = std::move(report); }
+
+ private:
+  std::shared_ptr<ResponseStream> stream_;
+  api::Family family_;
+  std::shared_ptr<asio::io_context> io_;
+  std::function<void()> report_;
+};
 
 HttpConnection::HttpConnection(HttpCore& core, Socket socket, std::string address)
     : core_(core), socket_(std::move(socket)), address_(std::move(address)), event_(*core.io), room_(*core.io) {
@@ -193,6 +202,7 @@ HttpConnection::Task<bool> HttpConnection::exchange(bool last) {
   form.keep_alive = form.keep_alive && !last && !core_.draining && (!unread || skippable);
   form.buffer_bytes = core_.options.answer_buffer;
   const std::shared_ptr<ResponseStream> stream = make_stream(std::move(form));
+  std::weak_ptr<LastWord> handler;
   Got body = Got::kWhole;
   if (!admission.answer) body = co_await read_body(reader);
   record.request_bytes = static_cast<std::int64_t>(reader.body().size());
@@ -203,15 +213,14 @@ HttpConnection::Task<bool> HttpConnection::exchange(bool last) {
       stream->respond(std::move(*admission.answer));
     } else {
       request.body = std::move(reader.body());
-      dispatch(*admission.route, std::move(request), stream);
+      handler = dispatch(*admission.route, std::move(request), stream);
     }
     record.ending = co_await send(*stream);
   }
   record.status = stream->status();
   record.seconds = std::chrono::duration<double>(Clock::now() - begun).count();
   record.answer_bytes = stream->sent_bytes();
-  record.notes = stream->notes();
-  if (core_.hooks.on_ended) core_.hooks.on_ended(record);
+  report(record, stream, handler);
   // Without chunks only a reset tells the client that this was not all.
   if (record.ending == RequestRecord::Ending::kBrokenOff && reader.head().minor_version == 0) reset();
   if (record.ending != RequestRecord::Ending::kComplete || close_behind_) co_return false;
@@ -280,17 +289,34 @@ std::shared_ptr<ResponseStream> HttpConnection::make_stream(AnswerForm form) {
   });
 }
 
-void HttpConnection::dispatch(const Route& route, HttpRequest request, const std::shared_ptr<ResponseStream>& stream) {
-  const auto last_word = std::make_shared<LastWord>(stream, route.family);
+void HttpConnection::report(const RequestRecord& record, const std::shared_ptr<ResponseStream>& stream,
+                            const std::weak_ptr<LastWord>& handler) {
+  if (!core_.hooks.on_ended) return;
+  auto tell = [&core = core_, record = RequestRecord(record), stream]() mutable {
+    record.notes = stream->notes();
+    core.hooks.on_ended(record);
+  };
+  // A client may leave long before its handler knows what it has cost.
+  if (const auto alive = handler.lock()) {
+    alive->owe(std::move(tell));
+  } else {
+    tell();
+  }
+}
+
+std::weak_ptr<LastWord> HttpConnection::dispatch(const Route& route, HttpRequest request,
+                                                 const std::shared_ptr<ResponseStream>& stream) {
+  const auto last_word = std::make_shared<LastWord>(stream, route.family, core_.io);
   std::shared_ptr<ResponseStream> answer(last_word, stream.get());
   if (route.quick) {
     call_handler(route.handler, std::move(request), std::move(answer));
-    return;
+    return last_word;
   }
   asio::post(core_.handlers,
              [handler = &route.handler, request = std::move(request), answer = std::move(answer)]() mutable {
                call_handler(*handler, std::move(request), std::move(answer));
              });
+  return last_word;
 }
 
 std::optional<std::size_t> HttpConnection::flush() {

@@ -14,6 +14,8 @@
 
 namespace hadal::server {
 
+class LastWord;
+
 /// One client's connection: a coroutine that only reads, so that it notices at any time that the client has left, and
 /// one that parses, dispatches and writes, which everything else wakes. Network thread only. Lives until both have
 /// ended.
@@ -56,7 +58,11 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   Task<bool> wait_until(Clock::time_point deadline);
 
   [[nodiscard]] std::shared_ptr<ResponseStream> make_stream(AnswerForm form);
-  void dispatch(const Route& route, HttpRequest request, const std::shared_ptr<ResponseStream>& stream);
+  std::weak_ptr<LastWord> dispatch(const Route& route, HttpRequest request,
+                                   const std::shared_ptr<ResponseStream>& stream);
+  /// Tells of a request that is over as soon as `handler` has let go of it.
+  void report(const RequestRecord& record, const std::shared_ptr<ResponseStream>& stream,
+              const std::weak_ptr<LastWord>& handler);
   /// Writes what the socket takes of out_. None: the connection is broken.
   [[nodiscard]] std::optional<std::size_t> flush();
   /// Tells a client that waits for it to send its body. False: it could not be told.

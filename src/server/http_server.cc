@@ -1,7 +1,6 @@
 #include "server/http_server.h"
 
 #include <fmt/format.h>
-#include <sys/random.h>
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
@@ -19,10 +18,10 @@
 #include <thread>
 #include <utility>
 
-#include "base/check.h"
 #include "base/log.h"
 #include "server/http_connection.h"
 #include "server/http_core.h"
+#include "server/random_bits.h"
 
 namespace hadal::server {
 namespace {
@@ -34,13 +33,6 @@ using boost::system::error_code;
 constexpr int kPortTries = 20;                // to find one that is free on all addresses
 constexpr std::int64_t kRefusedAtATime = 64;  // connections beyond the limit that are told so; more are just closed
 constexpr std::chrono::milliseconds kAcceptPause(100);
-
-std::uint64_t kernel_random_bits() {
-  std::uint64_t bits = 0;
-  const auto bytes = getrandom(&bits, sizeof bits, 0);
-  HADAL_CHECK(bytes == sizeof bits, "the kernel gives no random bits");
-  return bits;
-}
 
 Result<std::vector<asio::ip::address>> parse_addresses(const std::vector<std::string>& names) {
   std::vector<asio::ip::address> addresses;
@@ -184,7 +176,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpOptions options, std::
                 .trusted_proxies = core.options.trusted_proxies,
                 .body_limit = core.options.limits.body,
                 .gate = core.hooks.gate,
-                .random_bits = kernel_random_bits};
+                .random_bits = random_bits};
   for (const asio::ip::address& address : addresses) {
     core.rules.loopback_only = core.rules.loopback_only && address.is_loopback();
   }

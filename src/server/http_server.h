@@ -61,10 +61,11 @@ struct HttpFigures {
   std::int64_t stalls = 0;       // answers given up because nobody read them
 };
 
-/// What the server calls.
+/// What the server calls, on the network thread.
 struct HttpHooks {
-  Gate gate{};                                           // none: everybody may pass
-  std::function<void(const RequestRecord&)> on_ended{};  // every request, once, on the network thread
+  Gate gate{};  // none: everybody may pass
+  /// Every request, once: when its answer is over and its handler has let go of it, so that its notes are complete.
+  std::function<void(const RequestRecord&)> on_ended{};
 };
 
 /// Serves HTTP/1.1: one network thread with all sockets and timers, a few handler threads. Members may be called from

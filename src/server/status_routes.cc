@@ -4,6 +4,7 @@
 #include <string_view>
 #include <utility>
 
+#include "api/probes.h"
 #include "text/json_text.h"
 
 namespace hadal::server {
@@ -11,30 +12,33 @@ namespace {
 
 using Answer = std::shared_ptr<ResponseStream>;
 
-Response not_yet(std::string_view message) {
-  std::string body = R"({"error":{"code":503,"message":)";
-  text::append_json_string(body, message);
-  body += R"(,"type":"unavailable_error"}})";
+Response not_yet(std::string body) {
   return {.status = 503, .body = std::move(body), .headers = {{"retry-after", "1"}}};
 }
 
+Response not_yet_because(std::string_view message) {
+  std::string body = R"({"error":{"code":503,"message":)";
+  text::append_json_string(body, message);
+  return not_yet(body + R"(,"type":"unavailable_error"}})");
+}
+
 Response health(Readiness readiness) {
-  if (readiness == Readiness::kLoading) return not_yet("Loading model");
-  return {.body = R"({"status":"ok"})"};
+  if (readiness == Readiness::kLoading) return not_yet(std::string(api::kLoading));
+  return {.body = std::string(api::kHealthy)};
 }
 
 Response ready(Readiness readiness) {
   switch (readiness) {
     case Readiness::kReady:
-      return {.body = R"({"status":"ready"})"};
+      return {.body = std::string(api::kReady)};
     case Readiness::kLoading:
-      return not_yet("Loading model");
+      return not_yet(std::string(api::kLoading));
     case Readiness::kDraining:
-      return not_yet("Shutting down");
+      return not_yet_because("Shutting down");
     case Readiness::kFull:
       break;
   }
-  return not_yet("The queue is full");
+  return not_yet_because("The queue is full");
 }
 
 }  // namespace
@@ -53,9 +57,7 @@ std::vector<Route> status_routes(const StatusSources& sources) {
     add(path, [readiness = sources.readiness] { return health(readiness()); });
   }
   add("/ready", [readiness = sources.readiness] { return ready(readiness()); });
-  std::string version = R"({"version":)";
-  text::append_json_string(version, sources.version);
-  add("/version", [version = version + "}"] { return Response{.body = version}; });
+  add("/version", [version = api::version_body(sources.version)] { return Response{.body = version}; });
   add(
       "/metrics",
       [metrics = sources.metrics] {

@@ -54,11 +54,14 @@ TEST(HttpStream, SendsEachPieceAtOnce) {
   EXPECT_EQ(chat.client.read_until("data: 2\n\n"), "\r\n9\r\ndata: 2\n\n");
   chat.answer->finish();
   EXPECT_EQ(chat.client.read_until("0\r\n\r\n"), "\r\n0\r\n\r\n");
+  chat.answer->note([](RequestNotes& notes) { notes.finish = "stop"; });
+  chat.answer.reset();
   const auto record = server.records.take();
   ASSERT_TRUE(record);
   EXPECT_EQ(record->ending, Ending::kComplete);
   EXPECT_EQ(record->status, 200);
   EXPECT_EQ(record->route, kChat);
+  EXPECT_EQ(record->notes.finish, "stop") << "noted after the answer";
 }
 
 TEST(HttpStream, Check24AnswersARequestBehindAStreamAfterIt) {
@@ -141,10 +144,13 @@ TEST(HttpStream, Check106TellsTheHandlerOfAStreamThatTheClientHasClosed) {
   chat.client.reset();
   EXPECT_TRUE(resolves(std::move(told)));
   chat.answer->write("nobody reads this");
+  chat.answer->note([](RequestNotes& notes) { notes.answer_tokens = 5; });
+  chat.answer.reset();
   const auto record = server.records.take();
   ASSERT_TRUE(record);
   EXPECT_EQ(record->ending, Ending::kClientLeft);
   EXPECT_GT(record->answer_bytes, 0);
+  EXPECT_EQ(record->notes.answer_tokens, 5);
 }
 
 TEST(HttpStream, Check107TellsTheHandlerOfAWaitingClientThatItHasEnded) {
@@ -155,6 +161,7 @@ TEST(HttpStream, Check107TellsTheHandlerOfAWaitingClientThatItHasEnded) {
   EXPECT_TRUE(resolves(std::move(told)));
   EXPECT_TRUE(chat.answer->gone());
   EXPECT_EQ(chat.client.read_to_end(), "");
+  chat.answer.reset();
   const auto record = server.records.take();
   ASSERT_TRUE(record);
   EXPECT_EQ(record->status, 0);
@@ -179,6 +186,7 @@ TEST(HttpStream, Check108GivesUpAClientThatDoesNotReadAndNoOther) {
     EXPECT_THAT(other.client.read_until("data: y\n\n"), HasSubstr("data: y\n\n"));
   }
   EXPECT_TRUE(resolves(std::move(told)));
+  stalled.answer.reset();
   EXPECT_EQ(server.records.take()->ending, Ending::kClientStalled);
   EXPECT_EQ(server.server->figures().stalls, 1);
   other.answer->finish();
