@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -17,12 +18,15 @@
 #include "formats/release.h"
 #include "load_model.h"
 #include "serve_signals.h"
+#include "server/access_log.h"
 #include "server/api_context.h"
 #include "server/http_server.h"
 #include "server/inference_handlers.h"
+#include "server/metrics.h"
 #include "server/model_handlers.h"
 #include "server/page_handlers.h"
 #include "server/random_bits.h"
+#include "server/status_routes.h"
 #include "shipped_model.h"
 #include "standard_streams.h"
 #include "text/chat_render.h"
@@ -58,6 +62,10 @@ struct Options {
   // Keys and accounts.
   std::string keys, ledger;
   bool no_auth = false;
+  std::int64_t account_concurrency = 500;
+  std::string access_log;
+  std::string metrics_prefix = "hadal:";
+  bool metrics_open = false;
   // To try clients.
   std::string script;
   std::int64_t step_delay = 0;
@@ -114,8 +122,11 @@ struct Server {
   api::ReplayMap replays;
   ReplayFile replay_file;
   std::unique_ptr<server::Ledger> ledger;
+  std::unique_ptr<server::AccessLog> access_log;
+  std::unique_ptr<server::Metrics> metrics;
   std::unique_ptr<server::ApiContext> context;
   std::unique_ptr<server::HttpServer> http;
+  std::atomic<bool> listening = false;  // http is there: the routes about the server look at it
 };
 
 constexpr std::int64_t kDefaultContext = 65536;
@@ -203,7 +214,8 @@ bool loopback_only(const std::vector<std::string>& addresses) {
 
 Status open_accounts(const Options& options, Server& server) {
   if (!options.keys.empty()) {
-    HADAL_ASSIGN(server.keys, server::Keys::open({.path = options.keys}));
+    HADAL_ASSIGN(server.keys, server::Keys::open({.path = options.keys,
+                                                  .account_limits = {.concurrent = options.account_concurrency}}));
   } else {
     if (!loopback_only(options.http.addresses) && !options.no_auth) {
       return fail(ErrorCode::kInvalidArgument,
@@ -211,6 +223,9 @@ Status open_accounts(const Options& options, Server& server) {
                   "`hadal keys --help`), serve on 127.0.0.1 only, or say --no-auth");
     }
     server.keys = server::Keys::for_everyone({});
+  }
+  if (!options.access_log.empty()) {
+    HADAL_ASSIGN(server.access_log, server::AccessLog::open(options.access_log));
   }
   if (!options.ledger.empty()) {
     HADAL_ASSIGN(server.ledger, server::Ledger::open({.path = options.ledger}));
@@ -265,8 +280,26 @@ Status make_context(const Options& options, Server& server) {
   context.limiter = &server.limiter;
   context.ledger = server.ledger.get();
   context.replays = &server.replays;
+  server.metrics = std::make_unique<server::Metrics>(server::MetricsOptions{
+      .prefix = options.metrics_prefix, .model = context.served.model->id, .context = context.served.model->context});
+  context.metrics = server.metrics.get();
   context.random = server::random_bits;
   return {};
+}
+
+server::StatusSources status_sources(const Options& options, const Server& server) {
+  const auto readiness = [&server, queue = options.queue] {
+    if (!server.listening || server.http->draining()) return server::Readiness::kDraining;
+    return server.service->figures().waiting >= queue ? server::Readiness::kFull : server::Readiness::kReady;
+  };
+  const auto metrics = [&server] {
+    return server.metrics->text(server.service->figures(),
+                                server.listening ? server.http->figures() : server::HttpFigures{});
+  };
+  return {.version = HADAL_VERSION,
+          .readiness = readiness,
+          .metrics = metrics,
+          .metrics_open = options.metrics_open || loopback_only(options.http.addresses)};
 }
 
 Status listen(const Options& options, Server& server) {
@@ -277,8 +310,16 @@ Status listen(const Options& options, Server& server) {
   for (server::Route& route : server::model_routes(*server.context)) routes.push_back(std::move(route));
   for (server::Route& route : server::token_routes(*server.context)) routes.push_back(std::move(route));
   for (server::Route& route : server::page_routes()) routes.push_back(std::move(route));
+  for (server::Route& route : server::status_routes(status_sources(options, server))) {
+    routes.push_back(std::move(route));
+  }
   HADAL_ASSIGN(server.http, server::HttpServer::start(std::move(http), std::move(routes),
-                                                      {.gate = server::make_gate(*server.context)}));
+                                                      {.gate = server::make_gate(*server.context),
+                                                       .on_ended = [&server](const server::RequestRecord& record) {
+                                                         server.metrics->request_ended(record);
+                                                         if (server.access_log) server.access_log->write(record);
+                                                       }}));
+  server.listening = true;
   return {};
 }
 
@@ -413,8 +454,19 @@ void add_api_options(CLI::App& command, Options& options) {
   command.add_flag("--strict-reasoning", options.strict_reasoning,
                    "Refuse tool calls in thinking mode that come back without their reasoning");
   command.add_option("--keys", options.keys, "File of keys; without it only this machine may use the server");
+  command
+      .add_option("--account-concurrency", options.account_concurrency,
+                  "Most requests of one account at a time, where the file of keys says nothing else")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
   command.add_flag("--no-auth", options.no_auth, "Serve other machines without keys");
   command.add_option("--ledger", options.ledger, "SQLite file that every request is written to");
+  command.add_option("--access-log", options.access_log,
+                     "File that a line of JSON a request is appended to, without prompts and answers; - for standard "
+                     "error");
+  command.add_option("--metrics-prefix", options.metrics_prefix, "Beginning of the names at /metrics")
+      ->capture_default_str();
+  command.add_flag("--metrics-open", options.metrics_open, "Show /metrics to other machines without a key");
   command.add_option("--script", options.script,
                      "Play these answers, a JSON string a line, instead of the model's choices: to try clients");
   command.add_option("--step-delay", options.step_delay, "Milliseconds before each step: to try clients")

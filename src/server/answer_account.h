@@ -8,6 +8,7 @@
 #include "api/replay_map.h"
 #include "server/answer_task.h"
 #include "server/ledger.h"
+#include "server/metrics.h"
 #include "server/rate_limits.h"
 
 namespace hadal::server {
@@ -23,18 +24,25 @@ struct ReplayPlace {
 /// Settles a request's limits and its entry in the ledger when it ends, and remembers its turns.
 class AnswerAccount final : public AnswerObserver {
  public:
-  /// `ledger` (may be null) has admitted `request`. It and the map must outlive this.
-  AnswerAccount(Ledger* ledger, LedgerRequest request, RateLease lease, ReplayPlace replay)
-      : ledger_(ledger), request_(std::move(request)), lease_(std::move(lease)), replay_(std::move(replay)) {}
+  /// `ledger` and `metrics` may be null; the ledger has admitted `request`. They and the map must outlive this.
+  AnswerAccount(Ledger* ledger, Metrics* metrics, LedgerRequest request, RateLease lease, ReplayPlace replay)
+      : ledger_(ledger),
+        metrics_(metrics),
+        request_(std::move(request)),
+        lease_(std::move(lease)),
+        replay_(std::move(replay)) {}
 
   void queued(double /*seconds*/) override {}
   void first_token(double /*seconds*/) override {}
-  void next_token(double /*seconds*/) override {}
+  void next_token(double seconds) override {
+    if (metrics_ != nullptr) metrics_->token_gap(seconds);
+  }
   void turn(const api::TurnName& turn, std::span<const std::int64_t> tokens) override;
   void ended(const AnswerOutcome& outcome) override;
 
  private:
   Ledger* ledger_;
+  Metrics* metrics_;
   LedgerRequest request_;
   RateLease lease_;
   ReplayPlace replay_;

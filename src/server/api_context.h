@@ -12,6 +12,7 @@
 #include "server/isolation.h"
 #include "server/keys.h"
 #include "server/ledger.h"
+#include "server/metrics.h"
 #include "server/rate_limits.h"
 #include "server/served_model.h"
 
@@ -30,6 +31,7 @@ struct ApiContext {
   RateLimiter* limiter = nullptr;
   Ledger* ledger = nullptr;  // null: nothing is written down
   api::ReplayMap* replays = nullptr;
+  Metrics* metrics = nullptr;  // null: nothing is counted
   api::RandomBits random{};
 };
 

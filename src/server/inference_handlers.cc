@@ -67,6 +67,7 @@ Tried<void> Inference::admit(const api::RequestBase& request, std::int64_t promp
   ledger_request_ = {.id = request_.id,
                      .account = pass.identity.account.id,
                      .key = pass.identity.key.id,
+                     .key_name = pass.identity.name,
                      .model = request.model->id,
                      .family = request.family == api::Family::kDeepSeek ? "deepseek" : "openai",
                      .prompt_tokens = prompt_tokens,
@@ -109,7 +110,7 @@ AnswerSetting Inference::setting(const api::RequestBase& request, std::int64_t p
                                  ReplayPlace replay) {
   return {.response = answer_,
           .writer = nullptr,
-          .observer = std::make_unique<AnswerAccount>(context_.ledger, std::move(ledger_request_),
+          .observer = std::make_unique<AnswerAccount>(context_.ledger, context_.metrics, std::move(ledger_request_),
                                                       std::move(caller(request_).lease), std::move(replay)),
           .family = request.family,
           .streams = request.stream.on,
