@@ -58,6 +58,10 @@ Tried<void> Inference::check_model(const api::RequestBase& request) {
 }
 
 Tried<void> Inference::admit(const api::RequestBase& request, std::int64_t prompt_tokens, std::int64_t max_tokens) {
+  answer_->note([&](RequestNotes& notes) {
+    notes.max_tokens = max_tokens;
+    notes.choices = request.choices;
+  });
   CallerPass& pass = caller(request_);
   if (auto refused = pass.lease.reserve(prompt_tokens, max_tokens, Clock::now())) {
     return tl::unexpected(std::move(*refused));
