@@ -123,14 +123,14 @@ void HttpConnection::close() {
 
 void HttpConnection::reset() {
   error_code ignored;
-  socket_.set_option(asio::socket_base::linger(true, 0), ignored);
+  static_cast<void>(socket_.set_option(asio::socket_base::linger(true, 0), ignored));
   close();
 }
 
 void HttpConnection::end() {
   closed_ = true;
   error_code ignored;
-  socket_.close(ignored);
+  static_cast<void>(socket_.close(ignored));
   room_.cancel();
 }
 
@@ -403,7 +403,7 @@ HttpConnection::Task<void> HttpConnection::linger() {
   if (left_) co_return;
   // Closing with unread bytes would make the kernel throw away the answer that is under way.
   error_code ignored;
-  socket_.shutdown(Socket::shutdown_send, ignored);
+  static_cast<void>(socket_.shutdown(Socket::shutdown_send, ignored));
   discarding_ = true;
   input_.clear();
   make_room();

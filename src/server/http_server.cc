@@ -47,11 +47,11 @@ Result<std::vector<asio::ip::address>> parse_addresses(const std::vector<std::st
 
 error_code listen(tcp::acceptor& acceptor, const tcp::endpoint& endpoint) {
   error_code error;
-  acceptor.open(endpoint.protocol(), error);
-  if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
-  if (!error && endpoint.address().is_v6()) acceptor.set_option(asio::ip::v6_only(true), error);
-  if (!error) acceptor.bind(endpoint, error);
-  if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+  static_cast<void>(acceptor.open(endpoint.protocol(), error));
+  if (!error) static_cast<void>(acceptor.set_option(tcp::acceptor::reuse_address(true), error));
+  if (!error && endpoint.address().is_v6()) static_cast<void>(acceptor.set_option(asio::ip::v6_only(true), error));
+  if (!error) static_cast<void>(acceptor.bind(endpoint, error));
+  if (!error) static_cast<void>(acceptor.listen(asio::socket_base::max_listen_connections, error));
   return error;
 }
 
@@ -129,9 +129,9 @@ void HttpServer::Parts::receive(tcp::socket socket) {
   error_code error;
   const tcp::endpoint client = socket.remote_endpoint(error);
   if (error) return;
-  socket.non_blocking(true, error);
-  socket.set_option(tcp::no_delay(true), error);
-  socket.set_option(asio::socket_base::keep_alive(true), error);
+  static_cast<void>(socket.non_blocking(true, error));
+  static_cast<void>(socket.set_option(tcp::no_delay(true), error));
+  static_cast<void>(socket.set_option(asio::socket_base::keep_alive(true), error));
   const std::string address = client.address().to_string();
   const auto same = core.by_address.find(address);
   const bool too_many = core.connections >= core.options.connections;
@@ -208,7 +208,7 @@ void HttpServer::stop() {
   if (!parts_->network.joinable()) return;
   asio::post(*parts_->core.io, [parts = parts_.get()] {
     error_code ignored;
-    for (tcp::acceptor& acceptor : parts->acceptors) acceptor.close(ignored);
+    for (tcp::acceptor& acceptor : parts->acceptors) static_cast<void>(acceptor.close(ignored));
     std::vector<std::shared_ptr<HttpConnection>> open;  // closing one may end it and change the table
     for (const auto& [raw, weak] : parts->core.open) open.push_back(weak.lock());
     for (const auto& connection : open) {

@@ -70,11 +70,13 @@ TEST(HttpLoad, AnswersOthersBesideAThousandIdleAndTwoHundredSlowClients) {
   options.connections_per_address = 2000;
   const TestServer server(options);
   std::vector<RawClient> idle;
+  idle.reserve(1000);
   for (int i = 0; i < 1000; ++i) {
     idle.emplace_back(server.port());
     ASSERT_TRUE(idle.back().connected());
   }
   std::vector<RawClient> slow;
+  slow.reserve(200);
   for (int i = 0; i < 200; ++i) slow.emplace_back(server.port());
   const std::string request = http_request("POST", "/v1/echo", R"({"slow":true})");
   for (std::size_t at = 0; at < request.size(); at += 10) {
@@ -130,6 +132,7 @@ TEST(HttpLoad, TenThousandRequestsWithRandomEndsLeaveNothingBehind) {
   ASSERT_TRUE(wait_for_no_connections(*server.server));
   const std::ptrdiff_t before = open_descriptors();
   std::vector<std::jthread> clients;
+  clients.reserve(4);
   for (std::uint32_t seed = 0; seed < 4; ++seed) {
     clients.emplace_back([&server, seed] {
       std::mt19937 random(seed);

@@ -78,7 +78,7 @@ class TestServer {
  private:
   std::vector<Route> routes() {
     using api::Family;
-    const auto say = [](std::string body) {
+    const auto say = [](const std::string& body) {
       return [body](const HttpRequest&, const std::shared_ptr<ResponseStream>& answer) { answer->respond(json(body)); };
     };
     const auto hold = [this](HttpRequest request, std::shared_ptr<ResponseStream> answer) {
