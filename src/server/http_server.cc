@@ -210,6 +210,7 @@ void HttpServer::stop() {
     error_code ignored;
     for (tcp::acceptor& acceptor : parts->acceptors) static_cast<void>(acceptor.close(ignored));
     std::vector<std::shared_ptr<HttpConnection>> open;  // closing one may end it and change the table
+    open.reserve(parts->core.open.size());
     for (const auto& [raw, weak] : parts->core.open) open.push_back(weak.lock());
     for (const auto& connection : open) {
       if (connection) connection->close();

@@ -60,6 +60,7 @@ bool ResponseStream::announce() {
   return !std::exchange(announced_, true);
 }
 
+// Callers give the response away. NOLINTNEXTLINE(performance-unnecessary-value-param)
 void ResponseStream::respond(Response response) {
   bool wake = false;
   {
@@ -89,6 +90,7 @@ void ResponseStream::expect(Response head) {
   phase_ = Phase::kExpecting;
 }
 
+// Callers give the response away. NOLINTNEXTLINE(performance-unnecessary-value-param)
 void ResponseStream::begin(Response head, std::string idle) {
   bool wake = false;
   {
