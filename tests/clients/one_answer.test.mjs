@@ -101,7 +101,15 @@ function tidy(answer) {
   return { ...answer, logprobs: Object.fromEntries(entries) };
 }
 
-const figures = { compared: 0, left: 0 };
+const figures = { compared: 0, left: 0, putAway: 0, drafted: 0 };
+
+/** Notes what the server's figures say of the ways that its answers took. */
+async function noteFigures(server) {
+  const text = await (await fetch(`${server.url}/metrics`)).text();
+  const value = (name) => Number(new RegExp(`^hadal:${name}\\{[^}]*\\} (\\S+)$`, 'm').exec(text)[1]);
+  figures.putAway += value('num_preemptions_total');
+  figures.drafted += value('spec_decode_num_draft_tokens_total');
+}
 
 /** Reads two pieces of a long answer, then leaves. */
 async function leave(client, body) {
@@ -158,6 +166,7 @@ test(`one answer, ${kClients} clients`, async (t) => {
   let server = await startServer(t, onDisk);
   hits['first load'] = await load(server, requests, expected);
   hits['again, from memory and disk'] = await load(server, requests, expected);
+  await noteFigures(server);
   assert.equal(await server.stop(), 0);
 
   server = await startServer(t, onDisk);
@@ -171,11 +180,15 @@ test(`one answer, ${kClients} clients`, async (t) => {
   assert.ok(lost > 0, 'the server was killed after the load');
   server = await startServer(t, onDisk);
   hits['after kill -9 under load'] = await load(server, requests, expected);
+  await noteFigures(server);
   assert.equal(await server.stop(), 0);
 
   const report = Object.entries(hits).map(([phase, clients]) => `${phase}: ${clients.length}`);
   t.diagnostic(`${figures.compared} answers compared, ${figures.left} left in mid-stream, ${lost} lost by the kill`);
   t.diagnostic(`answers with cached tokens: ${report.join('; ')}; of ${sharing.length} with a shared beginning`);
+  t.diagnostic(`${figures.putAway} answers put away for others, ${figures.drafted} tokens drafted`);
+  if (kClients >= 64) assert.ok(figures.putAway > 0, 'there was room for all');
+  assert.ok(figures.drafted > 0, 'nothing was drafted');
   assert.equal(figures.compared, 4 * expected.filter(Boolean).length);
   assert.equal(figures.left, 4 * expected.filter((answer) => !answer).length);
   for (const phase of ['again, from memory and disk', 'after a restart', 'after kill -9 under load']) {

@@ -11,7 +11,7 @@ import OpenAI from 'openai';
 import { clientOf, kModel, scriptFile, startServer, temporaryFolder } from './start_server.mjs';
 import { checkedUsage } from './usage.mjs';
 
-const kSmall = ['--context', '2048', '--parallel', '4', '--threads', '1'];
+const kSmall = ['--thinking', 'on', '--context', '2048', '--parallel', '4', '--threads', '1'];
 const kTokens = 12;
 const kNoThinking = { thinking: { type: 'disabled' } };
 const kStory = [{ role: 'user', content: 'Tell me a story about a dog.' }];
