@@ -37,6 +37,7 @@ struct Service::Parts {
   std::condition_variable_any changed;  // for the engine thread: something to do
   std::condition_variable_any ended;    // for drain(): all requests have ended
   std::vector<Submission> submitted;
+  std::size_t arriving = 0;  // submissions on their way to the scheduler, which figures do not count yet
   std::vector<RequestId> cancelled;
   bool woken = false;
   bool draining = false;
@@ -53,11 +54,14 @@ void Service::Parts::take_inbox(std::unique_lock<std::mutex>& lock) {
   const std::vector<RequestId> left = std::exchange(cancelled, {});
   const bool end = std::exchange(end_all, false);
   woken = false;
+  arriving = arrived.size();
   lock.unlock();
   for (Submission& entry : arrived) scheduler.add(entry.id, std::move(entry.request), std::move(entry.sink));
   for (const RequestId id : left) scheduler.cancel(id);
   if (end) scheduler.end_all({ErrorCode::kUnavailable, "the server is shutting down"});
   lock.lock();
+  if (arriving > 0) figures = scheduler.figures();
+  arriving = 0;
 }
 
 void Service::Parts::wait_for_work(std::unique_lock<std::mutex>& lock, const std::stop_token& stop) {
@@ -115,7 +119,7 @@ Result<RequestId> Service::submit(ServiceRequest request, std::shared_ptr<Reques
   HADAL_TRY(parts_->scheduler.check(request));
   const std::lock_guard lock(parts_->mutex);
   if (parts_->draining) return fail(ErrorCode::kUnavailable, "the server is shutting down");
-  const auto waiting = parts_->figures.waiting + static_cast<std::int64_t>(parts_->submitted.size());
+  const auto waiting = parts_->figures.waiting + static_cast<std::int64_t>(parts_->submitted.size() + parts_->arriving);
   if (waiting >= parts_->options.queue_length) {
     return fail(ErrorCode::kResourceExhausted,
                 fmt::format("{} requests are waiting already; try again later", waiting));
