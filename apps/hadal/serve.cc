@@ -116,7 +116,6 @@ class ReplayFile {
 struct Server {
   LoadedModel loaded;
   std::unique_ptr<engine::PrefixCache> cache;
-  std::unique_ptr<engine::Service> service;
   std::unique_ptr<server::Keys> keys;
   server::RateLimiter limiter;
   api::ReplayMap replays;
@@ -124,6 +123,7 @@ struct Server {
   std::unique_ptr<server::Ledger> ledger;
   std::unique_ptr<server::AccessLog> access_log;
   std::unique_ptr<server::Metrics> metrics;
+  std::unique_ptr<engine::Service> service;  // its thread ends answers, which uses all above
   std::unique_ptr<server::ApiContext> context;
   std::unique_ptr<server::HttpServer> http;
   std::atomic<bool> listening = false;  // http is there: the routes about the server look at it
