@@ -53,7 +53,7 @@ Result<std::optional<model::SequenceState>> PrefixCache::load(const PrefixDomain
   const auto shared = static_cast<std::int64_t>(pages.size());
   const std::int64_t missing = full - shared + (named.length() % ops::kPageTokens != 0 ? 1 : 0);
   if (page_bytes > 0 && pool.free_pages() < missing) memory_.free_pages(missing);
-  auto loaded = store_->read(named.entry(named.length()), shared);
+  HADAL_ASSIGN(auto loaded, store_->read(named.entry(named.length()), shared));
   if (!loaded) return std::optional<model::SequenceState>();
   for (std::int64_t page = shared; page < full; ++page) {
     const auto bytes =

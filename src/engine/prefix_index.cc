@@ -122,8 +122,11 @@ std::vector<Hash128> PrefixIndex::tails_before(const PrefixKeys& keys) const {
   return result;
 }
 
-const PrefixIndex::Entry* PrefixIndex::oldest_leaf() const {
-  return leaves_.empty() ? nullptr : find(leaves_.begin()->second);
+const PrefixIndex::Entry* PrefixIndex::oldest_leaf(std::span<const Hash128> spared) const {
+  for (const auto& [use, key] : leaves_) {
+    if (std::find(spared.begin(), spared.end(), key) == spared.end()) return find(key);
+  }
+  return nullptr;
 }
 
 }  // namespace hadal::engine

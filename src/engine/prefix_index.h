@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -42,8 +43,8 @@ class PrefixIndex {
   [[nodiscard]] const Entry* parent_of(const PrefixKeys& keys) const;
   /// States that end inside a page of beginnings of these tokens, shorter than they.
   [[nodiscard]] std::vector<Hash128> tails_before(const PrefixKeys& keys) const;
-  /// The stored state used longest ago of those that none builds on; null: none.
-  [[nodiscard]] const Entry* oldest_leaf() const;
+  /// The stored state used longest ago of those that none builds on and that are not among `spared`; null: none.
+  [[nodiscard]] const Entry* oldest_leaf(std::span<const Hash128> spared = {}) const;
   /// Of all stored files.
   [[nodiscard]] std::int64_t bytes() const { return bytes_; }
   [[nodiscard]] std::int64_t stored() const { return stored_; }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <system_error>
 #include <utility>
 
@@ -60,12 +61,16 @@ bool is_cache_file(std::string_view name, std::string_view suffix) {
          name.substr(0, kNameDigits).find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
-/// After a failure: does not touch a disk that is still full. Error: kResourceExhausted.
-Status check_room(const std::filesystem::path& directory, std::int64_t bytes) {
+/// Of the disk that has the directory; nothing: the system does not say.
+std::optional<std::int64_t> free_bytes(const std::filesystem::path& directory) {
   std::error_code error;
   const std::filesystem::space_info space = std::filesystem::space(directory, error);
-  if (error || space.available >= static_cast<std::uintmax_t>(bytes)) return {};
-  return fail(ErrorCode::kResourceExhausted, directory.string() + ": the disk is still full");
+  if (error) return std::nullopt;
+  return static_cast<std::int64_t>(std::min<std::uintmax_t>(space.available, std::numeric_limits<std::int64_t>::max()));
+}
+
+void remove_files(std::span<const std::filesystem::path> paths) {
+  for (const std::filesystem::path& path : paths) remove_file(path);
 }
 
 ReadAt reader(const InputFile& file) {
@@ -151,9 +156,11 @@ Status PrefixStore::read_index() {
     ++figures_.corrupt;
     remove_file(path_of(file.place.key));
   }
+  std::vector<std::filesystem::path> unwanted;
   while (index_.bytes() > options_.bytes && index_.oldest_leaf() != nullptr) {
-    remove_counted(index_.oldest_leaf()->place.key, figures_.evictions);
+    forget(index_.oldest_leaf()->place.key, figures_.evictions, unwanted);
   }
+  remove_files(unwanted);
   return {};
 }
 
@@ -193,30 +200,45 @@ Status PrefixStore::read_file(const PrefixIndex::Entry& entry, std::int64_t firs
   return {};
 }
 
-std::optional<PrefixStore::Loaded> PrefixStore::read(const Hash128& key, std::int64_t first_page) {
+Result<std::optional<PrefixStore::Loaded>> PrefixStore::read(const Hash128& key, std::int64_t first_page) {
   Loaded loaded;
-  for (const PrefixIndex::Entry& entry : chain_of(key, first_page)) {
+  const std::vector<PrefixIndex::Entry> chain = chain_of(key, first_page);
+  const std::int64_t pages =
+      chain.empty() || format_.page_bytes == 0 ? 0 : chain.back().place.length / ops::kPageTokens;
+  if (first_page < 0 || (first_page > pages && !chain.empty())) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("pages from number {} on were asked for of a kept state that has {}", first_page, pages));
+  }
+  for (const PrefixIndex::Entry& entry : chain) {
     const bool last = entry.place.key == key;
     const Status status = read_file(entry, first_page, last, loaded);
-    if (status) {
-      if (!last) continue;
-      touch(key);
-      return loaded;
+    if (!status) {
+      leave_out(entry, status.error());
+      break;
     }
+    if (!last) continue;
+    touch(key);
+    return loaded;
+  }
+  return std::nullopt;
+}
+
+void PrefixStore::leave_out(const PrefixIndex::Entry& entry, const Error& error) {
+  std::vector<std::filesystem::path> unwanted;
+  {
     const std::scoped_lock lock(mutex_);
     const PrefixIndex::Entry* now = index_.find(entry.place.key);
     // The writer may have removed it a moment ago, to make room: then nothing was wrong with it.
-    if (now == nullptr || now->id != entry.id) return std::nullopt;
-    if (is_damage(status.error())) {
-      log::warning("a file of the prefix cache is dropped: {}", status.error().message);
-      remove_counted(entry.place.key, figures_.corrupt);
+    if (now == nullptr || now->id != entry.id) return;
+    if (is_damage(error)) {
+      log::warning("a file of the prefix cache is dropped: {}", error.message);
+      forget(entry.place.key, figures_.corrupt, unwanted);
     } else {
-      log::warning("a file of the prefix cache is left out: {}", status.error().message);
+      log::warning("a file of the prefix cache is left out: {}", error.message);
       (void)index_.remove(entry.place.key);
     }
-    return std::nullopt;
   }
-  return std::nullopt;
+  remove_files(unwanted);
 }
 
 std::optional<PrefixPlace> PrefixStore::plan(const PrefixKeys& keys) const {
@@ -251,7 +273,6 @@ void PrefixStore::put(PrefixRecord record, std::vector<Hash128> replaced) {
               "a record has the sizes of its place");
   const std::int64_t bytes = header.file_bytes(format_);
   const std::scoped_lock lock(mutex_);
-  for (const Hash128& key : replaced) forget_waiting(key);
   if (!index_.add(place, bytes, time_after(index_.newest_use()), false)) {
     ++figures_.unwritten;
     return;
@@ -261,16 +282,28 @@ void PrefixStore::put(PrefixRecord record, std::vector<Hash128> replaced) {
                     .replaced = std::move(replaced),
                     .id = index_.find(place.key)->id,
                     .file_bytes = bytes});
+  keep_in_reserve(std::vector<Hash128>(queue_.back().replaced));
   changed_.notify_all();
 }
 
-void PrefixStore::forget_waiting(const Hash128& key) {
-  const auto item = std::find_if(queue_.begin(), queue_.end(),
-                                 [&](const Waiting& waiting) { return waiting.record.place.key == key; });
-  if (item == queue_.end()) return;
-  waiting_bytes_ -= item->file_bytes;
-  queue_.erase(item);
-  (void)index_.remove(key);
+void PrefixStore::keep_in_reserve(const std::vector<Hash128>& replaced) {
+  std::optional<Waiting> longest;
+  for (const Hash128& key : replaced) {
+    const auto item = std::find_if(queue_.begin(), queue_.end(),
+                                   [&](const Waiting& waiting) { return waiting.record.place.key == key; });
+    if (item == queue_.end()) continue;
+    Waiting found = std::move(*item);
+    queue_.erase(item);
+    if (longest && longest->record.place.length > found.record.place.length) std::swap(*longest, found);
+    if (longest) {
+      waiting_bytes_ -= longest->file_bytes;
+      (void)index_.remove(longest->record.place.key);
+    }
+    longest = std::move(found);
+  }
+  if (!longest) return;
+  longest->in_reserve = true;
+  queue_.push_back(std::move(*longest));
 }
 
 std::vector<Hash128> PrefixStore::tails_before(const PrefixKeys& keys) const {
@@ -291,15 +324,19 @@ void PrefixStore::touch(const Hash128& key) {
 }
 
 void PrefixStore::drop(const Hash128& key) {
-  const std::scoped_lock lock(mutex_);
-  remove_counted(key, figures_.corrupt);
+  std::vector<std::filesystem::path> unwanted;
+  {
+    const std::scoped_lock lock(mutex_);
+    forget(key, figures_.corrupt, unwanted);
+  }
+  remove_files(unwanted);
 }
 
-void PrefixStore::remove_counted(const Hash128& key, std::int64_t& counter) {
+void PrefixStore::forget(const Hash128& key, std::int64_t& counter, std::vector<std::filesystem::path>& unwanted) {
   for (const PrefixIndex::Entry& entry : index_.remove(key)) {
     // One that waits finds out when its turn comes that it is not wanted any more.
     if (!entry.stored) continue;
-    remove_file(path_of(entry.place.key));
+    unwanted.push_back(path_of(entry.place.key));
     ++counter;
   }
 }
@@ -336,15 +373,33 @@ void PrefixStore::write_queue(const std::stop_token& stop) {
   }
 }
 
-bool PrefixStore::make_room(const Waiting& item) {
+bool PrefixStore::is_wanted(const Waiting& item) const {
   const PrefixIndex::Entry* entry = index_.find(item.record.place.key);
   if (entry == nullptr || entry->id != item.id) return false;
   const PrefixIndex::Entry* parent = index_.find(entry->place.parent);
-  if (entry->place.parent_length > 0 && (parent == nullptr || !parent->stored)) return false;
-  while (index_.bytes() + item.file_bytes > options_.bytes) {
-    const PrefixIndex::Entry* oldest = index_.oldest_leaf();
+  return entry->place.parent_length == 0 || (parent != nullptr && parent->stored);
+}
+
+std::int64_t PrefixStore::excess(const Waiting& item) const {
+  std::int64_t bytes = index_.bytes() + item.file_bytes - options_.bytes;
+  for (const Hash128& key : item.replaced) {
+    const PrefixIndex::Entry* entry = index_.find(key);
+    if (entry != nullptr && entry->stored) bytes -= entry->bytes;
+  }
+  return bytes;
+}
+
+Result<bool> PrefixStore::make_room(const Waiting& item, std::vector<std::filesystem::path>& unwanted) {
+  // On a disk that others have filled, giving states up would make room for nothing.
+  const std::int64_t to_free = std::max<std::int64_t>(excess(item), 0);
+  const std::optional<std::int64_t> free = options_.free_bytes ? options_.free_bytes() : free_bytes(options_.directory);
+  if (free && *free < item.file_bytes - to_free) {
+    return fail(ErrorCode::kResourceExhausted, options_.directory.string() + ": the disk is full");
+  }
+  while (excess(item) > 0) {
+    const PrefixIndex::Entry* oldest = index_.oldest_leaf(item.replaced);
     if (oldest == nullptr) return false;
-    remove_counted(oldest->place.key, figures_.evictions);
+    forget(oldest->place.key, figures_.evictions, unwanted);
   }
   return true;
 }
@@ -352,33 +407,39 @@ bool PrefixStore::make_room(const Waiting& item) {
 void PrefixStore::write(const Waiting& item) {
   const Hash128 key = item.record.place.key;
   const std::filesystem::path path = path_of(key);
+  std::vector<std::filesystem::path> unwanted;
   std::unique_lock lock(mutex_);
-  const bool wanted = make_room(item);
-  const bool was_full = disk_full_;
+  const Result<bool> room = is_wanted(item) ? make_room(item, unwanted) : Result<bool>(false);
+  const bool wanted = room.value_or(false);
   lock.unlock();
+  remove_files(std::exchange(unwanted, {}));
   Status status;
-  if (wanted && was_full) status = check_room(options_.directory, item.file_bytes);
-  if (wanted && status) status = write_prefix_file(path, item.record, format_);
+  if (!room) status = tl::unexpected(room.error());
+  if (wanted) status = write_prefix_file(path, item.record, format_);
   lock.lock();
   const PrefixIndex::Entry* entry = index_.find(key);
   const bool still_wanted = entry != nullptr && entry->id == item.id;
   if (wanted && status && still_wanted) {
+    const std::int64_t used = entry->used;
     index_.set_stored(key);
-    set_modified(path, entry->used);
     ++figures_.written;
-    for (const Hash128& replaced : item.replaced) {
-      std::int64_t not_counted = 0;
-      remove_counted(replaced, not_counted);
-    }
-    if (std::exchange(disk_full_, false))
-      log::warning("the prefix cache writes to {} again", options_.directory.string());
+    std::int64_t not_counted = 0;
+    for (const Hash128& replaced : item.replaced) forget(replaced, not_counted, unwanted);
+    const bool was_full = std::exchange(disk_full_, false);
+    lock.unlock();
+    set_modified(path, used);
+    remove_files(unwanted);
+    if (was_full) log::warning("the prefix cache writes to {} again", options_.directory.string());
     return;
   }
-  ++figures_.unwritten;
+  // What is held in reserve and has been replaced is not missed.
+  if (still_wanted || !item.in_reserve) ++figures_.unwritten;
   // What builds on it waits behind it and is not wanted any more either.
   if (still_wanted) (void)index_.remove(key);
+  const bool begins_to_fail = !status && !std::exchange(disk_full_, true);
+  lock.unlock();
   if (wanted && status) remove_file(path);
-  if (!status && !std::exchange(disk_full_, true)) {
+  if (begins_to_fail) {
     log::warning("the prefix cache cannot write, and goes on without: {}", status.error().message);
   }
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -23,6 +24,7 @@ struct PrefixStoreOptions {
   std::filesystem::path directory;
   std::int64_t bytes = std::int64_t{8} << 30;          // of all files
   std::int64_t queue_bytes = std::int64_t{256} << 20;  // waiting to be written; one record may be larger
+  std::function<std::int64_t()> free_bytes{};          // of the disk; none: the system is asked
 };
 
 struct PrefixStoreFigures {
@@ -54,14 +56,14 @@ class PrefixStore {
     std::vector<std::byte> pages;  // from page number `first_page` of the sequence on
   };
   /// The state of a key that longest() found, with its pages from `first_page` on. Nothing: it was damaged, and is no
-  /// longer known.
-  [[nodiscard]] std::optional<Loaded> read(const Hash128& key, std::int64_t first_page);
+  /// longer known. Errors: kInvalidArgument (it has fewer pages).
+  [[nodiscard]] Result<std::optional<Loaded>> read(const Hash128& key, std::int64_t first_page);
 
   /// What put() of all these tokens' state should hold: nothing if the state is here or on its way.
   [[nodiscard]] std::optional<PrefixPlace> plan(const PrefixKeys& keys) const;
   /// Whether put() has room for that state now; if not, it counts as unwritten.
   [[nodiscard]] bool accepts(const PrefixPlace& place);
-  /// Queues a record whose place plan() gave. Once it is on disk, the states of `replaced` are removed.
+  /// Queues a record whose place plan() gave. Once it is on disk, and not before, the states of `replaced` are removed.
   void put(PrefixRecord record, std::vector<Hash128> replaced);
   /// Beginnings of these tokens that end inside a page: what a longer state of the same conversation replaces.
   [[nodiscard]] std::vector<Hash128> tails_before(const PrefixKeys& keys) const;
@@ -80,6 +82,7 @@ class PrefixStore {
     std::vector<Hash128> replaced;
     std::uint64_t id = 0;
     std::int64_t file_bytes = 0;
+    bool in_reserve = false;  // what replaces it is written before, or could not be
   };
 
   PrefixStore(PrefixStoreOptions options, const PrefixFormat& format) : options_(std::move(options)), format_(format) {}
@@ -89,10 +92,21 @@ class PrefixStore {
   [[nodiscard]] std::vector<PrefixIndex::Entry> chain_of(const Hash128& key, std::int64_t first_page) const;
   [[nodiscard]] Status read_file(const PrefixIndex::Entry& entry, std::int64_t first_page, bool with_state,
                                  Loaded& loaded) const;
-  // With mutex_ held:
-  void remove_counted(const Hash128& key, std::int64_t& counter);
-  [[nodiscard]] bool make_room(const Waiting& item);
-  void forget_waiting(const Hash128& key);
+  /// A file of the chain could not be read.
+  void leave_out(const PrefixIndex::Entry& entry, const Error& error);
+  // With mutex_ held; files are removed after it, by the one thread that may write them again:
+  /// Forgets a state and what builds on it; adds their files to `unwanted`.
+  void forget(const Hash128& key, std::int64_t& counter, std::vector<std::filesystem::path>& unwanted);
+  [[nodiscard]] bool is_wanted(const Waiting& item) const;
+  /// Bytes beyond the limit once the item is there and what it replaces is not; negative: below it.
+  [[nodiscard]] std::int64_t excess(const Waiting& item) const;
+  /// Forgets states, but none that the item replaces, until the limit has room for it; false: it never has. Error:
+  /// kResourceExhausted (the disk has none either way; nothing was forgotten).
+  [[nodiscard]] Result<bool> make_room(const Waiting& item, std::vector<std::filesystem::path>& unwanted);
+
+  /// Of what waits and is to be replaced, the longest gets its turn behind all others: by then it is not wanted any
+  /// more, unless what replaces it could not be written. The rest is forgotten.
+  void keep_in_reserve(const std::vector<Hash128>& replaced);
 
   void write_queue(const std::stop_token& stop);
   void write(const Waiting& item);
@@ -101,7 +115,7 @@ class PrefixStore {
   const PrefixFormat format_;
   int lock_ = -1;  // descriptor of the locked file
 
-  mutable std::mutex mutex_;  // guards all below; the only lock of this class, never held while a record is written
+  mutable std::mutex mutex_;  // guards all below; the only lock of this class, never held while files change
   std::condition_variable_any changed_;
   PrefixIndex index_;
   std::deque<Waiting> queue_;

@@ -97,7 +97,12 @@ class MadeUpStates {
       if (length == 0) return 0;
       const engine::PrefixKeys named = keys(tokens.first(static_cast<std::size_t>(length)));
       const std::int64_t from = std::min(first_page, pages(length));
-      const auto loaded = store.read(named.entry(length), from);
+      const auto read = store.read(named.entry(length), from);
+      if (!read) {
+        ADD_FAILURE() << read.error().message;
+        return 0;
+      }
+      const auto& loaded = *read;
       if (!loaded) continue;
       const model::StateBytes expected = state(named);
       EXPECT_EQ(loaded->state.length, expected.length);

@@ -6,13 +6,16 @@
 #include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <fstream>
+#include <optional>
 #include <thread>
 
 #include "engine/made_up_states.h"
@@ -251,6 +254,119 @@ TEST_F(PrefixStoreTest, AFullDiskStopsTheWritingUntilThereIsRoom) {
   EXPECT_EQ(states_.serve(*store, tokens_), 640);
   EXPECT_EQ(store->figures().written, 2);
   EXPECT_EQ(store->figures().waiting_bytes, 0);
+}
+
+/// Holds the writer up: it waits inside the record that is put first until the pipe in the place of that file is read.
+class HeldWriter {
+ public:
+  HeldWriter(PrefixStore& store, const MadeUpStates& states, const std::filesystem::path& file)
+      : path_(file.string() + ".partial") {
+    EXPECT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+    EXPECT_TRUE(states.put(store, MadeUpStates::keys(tokens())));
+  }
+  HeldWriter(const HeldWriter&) = delete;
+  HeldWriter& operator=(const HeldWriter&) = delete;
+  ~HeldWriter() {
+    if (reader_ >= 0) ::close(reader_);
+  }
+  /// Of the record, which fails in the end, since a pipe cannot be synced.
+  static Tokens tokens() { return MadeUpStates::tokens(128, 99); }
+  void let_go() { reader_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC); }
+
+ private:
+  const std::filesystem::path path_;
+  int reader_ = -1;
+};
+
+TEST_F(PrefixStoreTest, AnOlderTailStaysUntilTheLongerOneIsWritten) {
+  const auto begin = [&](std::int64_t length) {
+    return MadeUpStates::keys(std::span(tokens_).first(static_cast<std::size_t>(length)));
+  };
+  for (const bool waits : {false, true}) {
+    for (const bool is_full : {true, false}) {
+      SCOPED_TRACE(fmt::format("waits {}, full {}", waits, is_full));
+      std::filesystem::remove_all(directory_);
+      const auto store = open();
+      ASSERT_TRUE(store);
+      std::optional<HeldWriter> held;
+      if (waits) held.emplace(*store, states_, file_of(HeldWriter::tokens(), 128));
+      // Tails of 200 and 300 tokens fit into what is left of the disk, that of 700 does not.
+      EXPECT_TRUE(states_.put(*store, begin(200)));
+      if (!waits) store->flush();
+      std::optional<testing_support::SmallDisk> disk;
+      if (is_full) disk.emplace(1500);
+      EXPECT_TRUE(states_.put(*store, begin(300)));
+      if (!waits) store->flush();
+      EXPECT_TRUE(states_.put(*store, begin(700)));
+      if (held) held->let_go();
+      store->flush();
+      EXPECT_EQ(states_.serve(*store, tokens_), is_full ? 300 : 700);
+      EXPECT_EQ(files(), 1);
+      const PrefixStoreFigures figures = store->figures();
+      EXPECT_EQ(figures.written, waits ? 1 : is_full ? 2 : 3) << "what is replaced while it waits is not written";
+      EXPECT_EQ(figures.unwritten, (is_full ? 1 : 0) + (waits ? 1 : 0));
+      EXPECT_EQ(figures.waiting_bytes, 0);
+    }
+  }
+}
+
+TEST_F(PrefixStoreTest, AFullDiskAndALimitCostNoTailThatCouldNotBeReplaced) {
+  // The limit has room for the longer tail in place of the older one, and for nothing beside it.
+  const auto store = open(2000);
+  ASSERT_TRUE(store);
+  ASSERT_TRUE(put(*store, tokens_, 300));
+  {
+    const testing_support::SmallDisk full(1500);
+    EXPECT_TRUE(put(*store, tokens_, 700));
+    EXPECT_EQ(states_.serve(*store, tokens_), 300);
+  }
+  EXPECT_TRUE(put(*store, tokens_, 700));
+  EXPECT_EQ(states_.serve(*store, tokens_), 700);
+  EXPECT_EQ(store->figures().evictions, 0);
+  EXPECT_EQ(files(), 1);
+}
+
+TEST_F(PrefixStoreTest, NothingIsGivenUpForWhatADiskFilledByOthersHasNoRoomFor) {
+  const std::int64_t one = 256 + 448 + 2 * 200;     // a file of two pages
+  const std::int64_t larger = 256 + 448 + 4 * 200;  // and of four
+  const std::int64_t limit = 3 * one + 1000;
+  std::atomic<std::int64_t> free = limit;
+  const auto opened = PrefixStore::open(
+      {.directory = directory_, .bytes = limit, .free_bytes = [&free] { return free.load(); }}, states_.format());
+  ASSERT_TRUE(opened) << opened.error().message;
+  PrefixStore& store = **opened;
+  const auto prompt = [](std::uint32_t seed) { return MadeUpStates::tokens(600, seed); };
+  for (const std::uint32_t seed : {1U, 2U, 3U}) ASSERT_TRUE(put(store, prompt(seed), 256));
+  // The limit asks for 504 bytes of others to go, and the disk for 1,000 more.
+  free = 999;
+  EXPECT_TRUE(put(store, prompt(4), 512));
+  EXPECT_EQ(store.figures().unwritten, 1);
+  EXPECT_EQ(store.figures().evictions, 0);
+  for (const std::uint32_t seed : {1U, 2U, 3U}) EXPECT_EQ(states_.serve(store, prompt(seed)), 256);
+  // With what goes there is room, though the disk alone has not enough.
+  free = 1000;
+  ASSERT_LT(free, larger);
+  EXPECT_TRUE(put(store, prompt(4), 512));
+  EXPECT_EQ(states_.serve(store, prompt(4)), 512);
+  EXPECT_EQ(store.figures().evictions, 1);
+  EXPECT_EQ(states_.serve(store, prompt(1)), 0);
+}
+
+TEST_F(PrefixStoreTest, PagesBeyondTheEndAreRefused) {
+  const auto store = open();
+  ASSERT_TRUE(store);
+  for (const std::int64_t length : {256, 700}) ASSERT_TRUE(put(*store, tokens_, length));
+  const Hash128 key = MadeUpStates::keys(tokens_).entry(700);
+  for (const std::int64_t first : {std::int64_t{-1}, std::int64_t{6}, std::int64_t{1} << 40}) {
+    const auto read = store->read(key, first);
+    ASSERT_FALSE(read) << first;
+    EXPECT_EQ(read.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_THAT(read.error().message, HasSubstr("has 5"));
+  }
+  const auto none = store->read(key, 5);
+  ASSERT_TRUE(none && none->has_value());
+  EXPECT_TRUE((*none)->pages.empty()) << "all its pages are known already";
+  EXPECT_EQ(states_.serve(*store, tokens_), 700);
 }
 
 // What waits behind a record that cannot be written, and builds on it, is not written either.
