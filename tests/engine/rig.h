@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,6 +22,7 @@ namespace hadal::testing {
 struct Rig {
   static constexpr std::int64_t kContext = 512;
   static constexpr std::int64_t kSequences = 4;
+  static constexpr std::int64_t kRows = 128;
 
   std::unique_ptr<formats::Checkpoint> checkpoint;
   std::unique_ptr<ops::Backend> backend;
@@ -32,7 +35,15 @@ struct Rig {
   /// Null with a test failure when something is wrong.
   static std::unique_ptr<Rig> open(const std::string& name, std::int64_t drafts, std::int64_t context = kContext) {
     auto rig = std::make_unique<Rig>();
-    EXPECT_NO_FATAL_FAILURE(rig->load(name, drafts, context));
+    EXPECT_NO_FATAL_FAILURE(rig->load(golden_path(name + "/checkpoint").value(), drafts, context, kRows));
+    EXPECT_NO_FATAL_FAILURE(rig->load_golden(name));
+    return rig->executor ? std::move(rig) : nullptr;
+  }
+  /// Any checkpoint, with steps of at most `rows` tokens; without golden tokens.
+  static std::unique_ptr<Rig> open_checkpoint(const std::filesystem::path& directory, std::int64_t drafts,
+                                              std::int64_t context, std::int64_t rows) {
+    auto rig = std::make_unique<Rig>();
+    EXPECT_NO_FATAL_FAILURE(rig->load(directory, drafts, context, rows));
     return rig->executor ? std::move(rig) : nullptr;
   }
 
@@ -47,11 +58,17 @@ struct Rig {
   std::span<const std::int64_t> prompt(std::size_t size) const { return std::span(tokens).first(size); }
 
  private:
-  void load(const std::string& name, std::int64_t drafts, std::int64_t context) {
+  void load_golden(const std::string& name) {
+    auto file = formats::SafetensorsFile::open(golden_path(name + "/exact.safetensors").value());
+    ASSERT_TRUE(file) << file.error().message;
+    golden = std::move(*file);
+    tokens = golden_values<std::int64_t>(*golden, "tokens");
+  }
+  void load(const std::filesystem::path& directory, std::int64_t drafts, std::int64_t context, std::int64_t rows) {
     auto cpu = cpu::CpuBackend::create(1);
     ASSERT_TRUE(cpu) << cpu.error().message;
     backend = std::move(*cpu);
-    auto opened = formats::Checkpoint::open(golden_path(name + "/checkpoint").value());
+    auto opened = formats::Checkpoint::open(directory);
     ASSERT_TRUE(opened) << opened.error().message;
     checkpoint = std::move(*opened);
     auto loaded =
@@ -61,14 +78,10 @@ struct Rig {
     auto made = model::StatePool::create(*backend, model->state_layout(), kSequences, kSequences * context / 128);
     ASSERT_TRUE(made) << made.error().message;
     pool = std::move(*made);
-    auto file = formats::SafetensorsFile::open(golden_path(name + "/exact.safetensors").value());
-    ASSERT_TRUE(file) << file.error().message;
-    golden = std::move(*file);
-    tokens = golden_values<std::int64_t>(*golden, "tokens");
     auto created = model::Executor::create(*model, *pool,
-                                           {.max_rows = 128,
+                                           {.max_rows = rows,
                                             .max_sequences = kSequences,
-                                            .max_logits_rows = kSequences * (drafts + 1),
+                                            .max_logits_rows = std::min(rows, kSequences * (drafts + 1)),
                                             .max_tokens = context,
                                             .max_drafts = drafts});
     ASSERT_TRUE(created) << created.error().message;
