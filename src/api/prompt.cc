@@ -106,6 +106,15 @@ class ChatEncoder {
   ApiError error_;
 };
 
+constexpr std::string_view kFimBegin = "<｜fim▁begin｜>";
+constexpr std::string_view kFimHole = "<｜fim▁hole｜>";
+constexpr std::string_view kFimEnd = "<｜fim▁end｜>";
+
+/// Whether prompts with a hole in the middle are more than text to the model.
+bool knows_holes(const text::Tokenizer& tokenizer) {
+  return tokenizer.added_token_id(kFimBegin) && tokenizer.added_token_id(kFimHole) && tokenizer.added_token_id(kFimEnd);
+}
+
 /// Where the first user turn begins; 0 without one.
 std::int64_t first_user(const text::RenderedPrompt& prompt) {
   auto range = prompt.caller_ranges.begin();
@@ -138,9 +147,6 @@ ApiResult<text::RenderedPrompt> render_prompt(const ChatRequest& request) {
 }
 
 text::RenderedPrompt render_prompt(const CompletionRequest& request, const CompletionPrompt& prompt) {
-  constexpr std::string_view kFimBegin = "<｜fim▁begin｜>";
-  constexpr std::string_view kFimHole = "<｜fim▁hole｜>";
-  constexpr std::string_view kFimEnd = "<｜fim▁end｜>";
   text::RenderedPrompt out;
   const auto add_caller = [&out](std::string_view piece) {
     if (piece.empty()) return;
@@ -205,6 +211,11 @@ ApiResult<ChatPrompt> encode_chat(const text::Tokenizer& tokenizer, const ChatRe
 
 ApiResult<std::vector<std::int32_t>> encode(const text::Tokenizer& tokenizer, const CompletionRequest& request,
                                             const CompletionPrompt& prompt, bool raw) {
+  if (request.suffix && !knows_holes(tokenizer)) {
+    return refuse(Cause::kInvalidValue,
+                  fmt::format("suffix: the model {} has no tokens for filling in the middle", request.model->id),
+                  "suffix");
+  }
   if (!prompt.is_ids) return encode(tokenizer, render_prompt(request, prompt));
   for (const std::int32_t id : prompt.ids) {
     if (!tokenizer.has(id))

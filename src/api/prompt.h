@@ -39,7 +39,7 @@ struct ChatPrompt {
                                                           const text::RenderedPrompt& prompt);
 
 /// Ids of a completion's prompt; ids given by the client stay as they are. Error: kInvalidValue for an added token
-/// among them without `raw`.
+/// among them without `raw`, and for a suffix where the tokenizer has no tokens for the FIM form.
 [[nodiscard]] ApiResult<std::vector<std::int32_t>> encode(const text::Tokenizer& tokenizer,
                                                           const CompletionRequest& request,
                                                           const CompletionPrompt& prompt, bool raw);

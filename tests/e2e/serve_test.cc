@@ -100,6 +100,24 @@ TEST(Serve, AnswersEqualAcrossRestartsAndKills) {
   }
 }
 
+// Check 150 with nano, whose tokenizer has no tokens for it.
+TEST(Serve, RefusesToFillTheMiddleWithNano) {
+  ServerProcess server({"--context", "256", "--parallel", "1"});
+  ASSERT_NE(server.port(), 0);
+  for (const auto& [path, code] :
+       {std::pair("/beta/completions", "invalid_request_error"), std::pair("/v1/completions", "invalid_value")}) {
+    const ordered_json body = {{"model", "hadal-nano"}, {"prompt", "def f("}, {"suffix", "return a"}};
+    RawClient client(server.port());
+    client.send(http_request("POST", path, body.dump()));
+    const RawAnswer answer = client.read_answer();
+    EXPECT_EQ(answer.status, 400);
+    EXPECT_EQ(answer.body,
+              fmt::format(R"({{"error":{{"message":"suffix: the model hadal-nano has no tokens for filling in the )"
+                          R"(middle","type":"invalid_request_error","param":"suffix","code":"{}"}}}})",
+                          code));
+  }
+}
+
 struct Refusal {
   std::vector<std::string> arguments;
   int exit_code = 0;

@@ -312,6 +312,26 @@ TEST(Inference, CompletesSeveralPromptsSeveralTimes) {
   EXPECT_EQ(body["usage"]["prompt_tokens"], 1 + 4 + 1 + 5);
 }
 
+// Check 150 where there are no tokens for it, as in nano's tokenizer: not taken for text.
+TEST(Inference, RefusesASuffixThatTheModelHasNoTokensFor) {
+  ApiRig rig({});
+  for (const char* const path : {"/completions", "/beta/completions", "/v1/completions"}) {
+    for (const char* const suffix : {"return a", ""}) {
+      const auto exchange =
+          rig.post(path, {{"model", "tiny"}, {"prompt", "def f("}, {"suffix", suffix}, {"max_tokens", 5}});
+      EXPECT_EQ(exchange->status(), 400) << path;
+      const ordered_json error = exchange->json()["error"];
+      EXPECT_EQ(error["message"], "suffix: the model tiny has no tokens for filling in the middle");
+      EXPECT_EQ(error["type"], "invalid_request_error");
+      EXPECT_EQ(error["param"], "suffix");
+    }
+  }
+  EXPECT_EQ(rig.service->figures().prompt_tokens, 0);
+  EXPECT_EQ(rig.post("/completions", {{"model", "tiny"}, {"prompt", "def f("}, {"suffix", nullptr}, {"max_tokens", 5}})
+                ->status(),
+            200);
+}
+
 // Check 151: the logprobs of the prompt are those of answers that were forced to be it.
 TEST(Inference, ScoresAPromptWithoutAnswering) {
   ApiRig rig({});
