@@ -32,6 +32,9 @@ class Generator {
   /// in the order given. Errors: of the executor and the drafter; nothing is committed then. What goes wrong with one
   /// answer ends that one only: Sequence::status().
   [[nodiscard]] Status step(std::span<Sequence* const> sequences);
+  /// What the last step fed, drafts to check included.
+  [[nodiscard]] std::int64_t step_tokens() const { return executor_.limits().max_rows - free_rows_; }
+  [[nodiscard]] std::int64_t step_sequences() const { return static_cast<std::int64_t>(members_.size()); }
 
   /// Steps until every sequence is finished; a request to stop ends the answers with kCancelled before the next step.
   /// Errors: of a step, else of the first sequence that failed.

@@ -22,6 +22,19 @@ double seconds_since(Scheduler::Clock::time_point begin) {
   return std::chrono::duration<double>(Scheduler::Clock::now() - begin).count();
 }
 
+/// Counts what an answer has cost so far.
+void count(ServiceFigures& figures, const GenerationStatistics& statistics) {
+  figures.prompt_tokens += statistics.prompt_tokens;
+  figures.answer_tokens += statistics.answer_tokens;
+  figures.drafted += statistics.drafted;
+  figures.accepted += statistics.accepted;
+  figures.rounds += statistics.rounds;
+  for (std::size_t kept = 1; kept < statistics.rounds_by_accepted.size(); ++kept) {
+    const std::size_t places = std::min(kept, figures.accepted_at.size());
+    for (std::size_t at = 0; at < places; ++at) figures.accepted_at[at] += statistics.rounds_by_accepted[kept];
+  }
+}
+
 std::int64_t common_length(std::span<const std::int64_t> a, std::span<const std::int64_t> b) {
   return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
 }
@@ -218,8 +231,9 @@ Scheduler::Admitted Scheduler::admit(Task& task) {
     return Admitted::kEnded;
   }
   plan_keeping(task);
-  figures_.prompt_tokens += task.prompt_size() - task.cached_tokens;
+  if (cached(task)) figures_.queried_tokens += task.prompt_size();
   figures_.cached_tokens += task.cached_tokens;
+  if (tier == PrefixTier::kDisk) figures_.cached_tokens_on_disk += task.cached_tokens;
   task.sink->admitted({.prompt_tokens = task.prompt_size(),
                        .cached_tokens = task.cached_tokens,
                        .tier = tier,
@@ -313,6 +327,7 @@ void Scheduler::put_away(Task& task) {
   task.sequence->state() = {};
   task.phase = Phase::kPutAway;
   ++figures_.preemptions;
+  figures_.preemptions_to_disk += task.stored->in_file() ? 1 : 0;
 }
 
 bool Scheduler::step() {
@@ -321,8 +336,14 @@ bool Scheduler::step() {
   choose_batch();
   erase_finished();
   if (sequences_.empty()) return false;
+  const auto begin = Clock::now();
   const Status status = generator_.step(sequences_);
   ++figures_.steps;
+  if (status && options_.on_step) {
+    options_.on_step({.sequences = generator_.step_sequences(),
+                      .tokens = generator_.step_tokens(),
+                      .seconds = seconds_since(begin)});
+  }
   for (Task* const task : batch_) {
     if (status) {
       after_step(*task);
@@ -386,10 +407,7 @@ void Scheduler::finish(Task& task, Status status, FinishReason reason) {
     const auto tokens = task.sequence->tokens();
     const auto prompt = static_cast<std::size_t>(task.prompt_size());
     if (tokens.size() > prompt) result.tokens.assign(tokens.begin() + task.prompt_size(), tokens.end());
-    figures_.answer_tokens += result.statistics.answer_tokens;
-    figures_.drafted += result.statistics.drafted;
-    figures_.accepted += result.statistics.accepted;
-    figures_.rounds += result.statistics.rounds;
+    count(figures_, result.statistics);
   }
   task.phase = Phase::kEnded;
   task.sequence.reset();
@@ -406,13 +424,16 @@ ServiceFigures Scheduler::figures() const {
   for (const auto& task : tasks_) {
     figures.running += task->phase == Phase::kRunning ? 1 : 0;
     figures.waiting += task->phase == Phase::kWaiting ? 1 : 0;
+    figures.deferred += task->phase == Phase::kWaiting && task->waits_for != 0 ? 1 : 0;
     figures.put_away += task->phase == Phase::kPutAway ? 1 : 0;
+    if (task->sequence) count(figures, task->sequence->statistics());
   }
   const model::StatePool& pool = executor_.pool();
   figures.free_pages = pool.free_pages();
   figures.pages = pool.max_pages();
   figures.free_slots = pool.free_slots();
   figures.slots = pool.max_sequences();
+  figures.page_tokens = ops::kPageTokens;
   if (cache_ != nullptr) figures.cache = cache_->figures();
   return figures;
 }

@@ -263,8 +263,12 @@ TEST_F(PrefixCacheTest, EqualPromptsAreComputedOnce) {
     sinks.push_back(std::make_shared<RequestRecorder>());
     scheduler.add(choice + 1, request, sinks.back());
   }
+  ASSERT_TRUE(scheduler.step());
+  EXPECT_EQ(scheduler.figures().deferred, 5) << "until the first one has computed the prompt";
   while (scheduler.step()) {
   }
+  EXPECT_EQ(scheduler.figures().deferred, 0);
+  EXPECT_EQ(scheduler.figures().queried_tokens, 6 * 300 + 1);
   for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(sinks[i]->tokens, serve(nullptr, requests[i])->tokens) << i;
   EXPECT_NE(sinks[0]->tokens, sinks[1]->tokens);
   EXPECT_EQ(scheduler.figures().prompt_tokens, 300 + 5) << "the others compute the last token";

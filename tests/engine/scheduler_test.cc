@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <map>
+#include <numeric>
 #include <random>
 
 #include "engine/json_constraint.h"
@@ -111,6 +112,11 @@ TEST_F(SchedulerTest, EveryAnswerIsTheOneOfARequestAlone) {
     EXPECT_EQ(sinks[i]->logprobs, logprobs);
     EXPECT_EQ(sinks[i]->result->tokens, tokens);
   }
+  const ServiceFigures figures = scheduler.figures();
+  EXPECT_GT(figures.accepted, 0);
+  EXPECT_EQ(std::accumulate(figures.accepted_at.begin(), figures.accepted_at.end(), std::int64_t{0}), figures.accepted);
+  EXPECT_TRUE(std::is_sorted(figures.accepted_at.rbegin(), figures.accepted_at.rend()))
+      << "a draft stands on those before";
   EXPECT_EQ(rig_->pool->free_slots(), Rig::kSequences);
   EXPECT_EQ(rig_->pool->free_pages(), rig_->pool->max_pages());
 }
@@ -121,12 +127,22 @@ TEST_F(SchedulerTest, AnswersThatOutgrowTheMemoryTakeTurns) {
   ASSERT_TRUE(hoard.reserve((rig_->pool->max_pages() - 6) * 128));
   ServiceRequest first{.prompt = prompt(1, 250), .options = {.max_tokens = 200}};
   ServiceRequest second{.prompt = prompt(2, 250), .options = {.max_tokens = 200}};
+  {
+    Scheduler without_memory(*rig_->executor, nullptr, nullptr, {.put_away_bytes = 0});
+    static_cast<void>(add(without_memory, 1, first));
+    static_cast<void>(add(without_memory, 2, second));
+    while (without_memory.step()) {
+    }
+    EXPECT_GE(without_memory.figures().preemptions, 1);
+    EXPECT_EQ(without_memory.figures().preemptions_to_disk, without_memory.figures().preemptions);
+  }
   Scheduler scheduler(*rig_->executor, nullptr, nullptr, {});
   const auto one = add(scheduler, 1, first);
   const auto two = add(scheduler, 2, second);
   while (scheduler.step()) {
   }
   EXPECT_GE(scheduler.figures().preemptions, 1);
+  EXPECT_EQ(scheduler.figures().preemptions_to_disk, 0);
   EXPECT_EQ(one->result->statistics.prompt_tokens + two->result->statistics.prompt_tokens, 500)
       << "what was put away is not computed again";
   hoard = {};
