@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "model/numerics.h"
+#include "open_model.h"
 #include "shipped_model.h"
 
 namespace hadal::apps {
@@ -87,7 +88,7 @@ Result<std::int64_t> parse_bytes(std::string_view text) {
   return static_cast<std::int64_t>(bytes);
 }
 
-Result<LoadedModel> load_model(const ModelFlags& flags) {
+Result<LoadedModel> open_model(const ModelFlags& flags) {
   LoadedModel loaded;
   if (flags.context < 0) {
     return fail(ErrorCode::kInvalidArgument,
@@ -99,12 +100,16 @@ Result<LoadedModel> load_model(const ModelFlags& flags) {
   }
   const std::string_view backend = flags.backend.empty() ? backends::backend_names().front() : flags.backend;
   HADAL_ASSIGN(loaded.backend, backends::create_backend(backend, flags.threads));
-  HADAL_ASSIGN(const model::NumericsProfile profile,
-               model::numerics_profile(flags.numerics.empty() ? backends::default_numerics(*loaded.backend)
-                                                              : std::string_view(flags.numerics)));
   HADAL_ASSIGN(const std::string directory, find_model(flags.checkpoint));
   HADAL_ASSIGN(loaded.checkpoint, formats::Checkpoint::open(directory));
   warn(loaded.checkpoint->warnings());
+  return loaded;
+}
+
+Status load_weights(const ModelFlags& flags, LoadedModel& loaded) {
+  HADAL_ASSIGN(const model::NumericsProfile profile,
+               model::numerics_profile(flags.numerics.empty() ? backends::default_numerics(*loaded.backend)
+                                                              : std::string_view(flags.numerics)));
   HADAL_ASSIGN(loaded.model,
                model::Model::load(*loaded.backend, *loaded.checkpoint, loaded.checkpoint->config(), profile));
   warn(loaded.model->warnings());
@@ -113,6 +118,12 @@ Result<LoadedModel> load_model(const ModelFlags& flags) {
     log::warning("the weights are {} and {} of memory are free: they will be read from disk again and again",
                  human_bytes(loaded.checkpoint->weight_bytes()), human_bytes(loaded.memory));
   }
+  return {};
+}
+
+Result<LoadedModel> load_model(const ModelFlags& flags) {
+  HADAL_ASSIGN(LoadedModel loaded, open_model(flags));
+  HADAL_TRY(load_weights(flags, loaded));
   return loaded;
 }
 

@@ -3,7 +3,10 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <cstdlib>
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <optional>
 
@@ -16,12 +19,14 @@
 #include "engine/prefix_cache.h"
 #include "engine/service.h"
 #include "formats/release.h"
-#include "load_model.h"
+#include "open_model.h"
+#include "serve_options.h"
 #include "serve_signals.h"
 #include "server/access_log.h"
 #include "server/api_context.h"
 #include "server/http_server.h"
 #include "server/inference_handlers.h"
+#include "server/log_file.h"
 #include "server/metrics.h"
 #include "server/model_handlers.h"
 #include "server/page_handlers.h"
@@ -35,41 +40,6 @@ namespace hadal::apps {
 namespace {
 
 using std::chrono::seconds;
-
-struct Options {
-  ModelFlags model;
-  std::string served_name;
-  std::vector<std::string> aliases;
-  std::string accept_any_model;
-  std::string thinking;
-  std::int64_t parallel = 16;
-  std::string state_memory;
-  std::string drafts = "auto";
-  std::int64_t max_drafts = 3;
-  // Prefix cache.
-  std::string cache_memory = "1G";
-  std::string cache_directory;
-  std::string cache_disk = "8G";
-  std::string isolation;
-  // HTTP.
-  server::HttpOptions http;
-  std::int64_t keep_alive = 10, write_timeout = 60, request_timeout = 3600, queue_timeout = 600, drain = 60;
-  // API.
-  std::string sampling;
-  std::int64_t max_choices = 16;
-  std::int64_t queue = 1024;
-  bool strict_fields = false, strict_reasoning = false;
-  // Keys and accounts.
-  std::string keys, ledger;
-  bool no_auth = false;
-  std::int64_t account_concurrency = 500;
-  std::string access_log;
-  std::string metrics_prefix = "hadal:";
-  bool metrics_open = false;
-  // To try clients.
-  std::string script;
-  std::int64_t step_delay = 0;
-};
 
 /// The sampled ids of earlier turns, in a file beside the cached prefixes that they lead to.
 class ReplayFile {
@@ -112,33 +82,35 @@ class ReplayFile {
   std::int64_t evictions_ = 0;
 };
 
-/// Everything that serves; members are destroyed from the last to the first.
+/// Everything that serves; members are destroyed from the last to the first. Without `loaded` only what open_accounts
+/// and make_context fill is looked at.
 struct Server {
-  LoadedModel loaded;
+  LoadedModel model;
   std::unique_ptr<engine::PrefixCache> cache;
   std::unique_ptr<server::Keys> keys;
   server::RateLimiter limiter;
   api::ReplayMap replays;
   ReplayFile replay_file;
-  std::unique_ptr<server::Ledger> ledger;
-  std::unique_ptr<server::AccessLog> access_log;
   std::unique_ptr<server::Metrics> metrics;
+  std::unique_ptr<server::Ledger> ledger;
+  std::unique_ptr<server::LogFile> access_log, content_log;
+  server::RunningAnswers running;
   std::unique_ptr<engine::Service> service;  // its thread ends answers, which uses all above
   std::unique_ptr<server::ApiContext> context;
   std::unique_ptr<server::HttpServer> http;
-  std::atomic<bool> listening = false;  // http is there: the routes about the server look at it
+  std::atomic<bool> loaded = false;  // everything is there: the network thread looks at it
 };
 
 constexpr std::int64_t kDefaultContext = 65536;
 
-std::int64_t served_context(const Options& options, const formats::ModelConfig& config) {
+std::int64_t served_context(const ServeOptions& options, const formats::ModelConfig& config) {
   if (options.model.context > 0) return options.model.context;
   const std::int64_t most = config.max_position_embeddings;
   return most > 0 ? std::min(kDefaultContext, most) : kDefaultContext;
 }
 
 /// Id and names of the model that clients see.
-api::ServedModel served_model(const Options& options, const LoadedModel& loaded) {
+api::ServedModel served_model(const ServeOptions& options, const LoadedModel& loaded) {
   const std::string release =
       formats::release_name(loaded.checkpoint->config(), formats::DrafterFields::kNone, std::nullopt);
   std::optional<api::ServedModel> model;
@@ -159,9 +131,79 @@ api::ServedModel served_model(const Options& options, const LoadedModel& loaded)
   return std::move(*model);
 }
 
-Status start_engine(const Options& options, Server& server) {
-  LoadedModel& loaded = server.loaded;
-  HADAL_ASSIGN(loaded, load_model(options.model));
+bool loopback_only(const std::vector<std::string>& addresses) {
+  return std::all_of(addresses.begin(), addresses.end(),
+                     [](const std::string& address) { return address.starts_with("127.") || address == "::1"; });
+}
+
+Status open_accounts(const ServeOptions& options, Server& server) {
+  if (!options.keys.empty()) {
+    HADAL_ASSIGN(server.keys, server::Keys::open({.path = options.keys,
+                                                  .account_limits = {.concurrent = options.account_concurrency}}));
+  } else {
+    if (!loopback_only(options.http.addresses) && !options.no_auth) {
+      return fail(ErrorCode::kInvalidArgument,
+                  "without keys everybody who reaches the server could use it; name a file of keys by --keys (see "
+                  "`hadal keys --help`), serve on 127.0.0.1 only, or say --no-auth");
+    }
+    server.keys = server::Keys::for_everyone({});
+  }
+  if (!options.access_log.empty()) {
+    HADAL_ASSIGN(server.access_log, server::LogFile::open(options.access_log, server::LogFile::Readers::kGroup));
+  }
+  if (!options.content_log.empty()) {
+    HADAL_ASSIGN(server.content_log, server::LogFile::open(options.content_log, server::LogFile::Readers::kOwner));
+    log::warning("{}: what clients ask and what they are answered is written here", options.content_log);
+  }
+  if (!options.ledger.empty()) {
+    HADAL_ASSIGN(server.ledger, server::Ledger::open({.path = options.ledger, .on_commit = [&server](double taken) {
+                                                        server.metrics->ledger_commit(taken);
+                                                      }}));
+  }
+  return {};
+}
+
+Result<std::optional<server::CacheIsolation>> isolation(const std::string& name) {
+  if (name.empty()) return std::optional<server::CacheIsolation>();
+  if (name == "none") return std::optional(server::CacheIsolation::kNone);
+  return std::optional(name == "key" ? server::CacheIsolation::kKey : server::CacheIsolation::kUser);
+}
+
+/// All of the context but the engine.
+Status make_context(const ServeOptions& options, Server& server) {
+  HADAL_ASSIGN(api::ModelTable models,
+               api::ModelTable::create({served_model(options, server.model)}, options.accept_any_model));
+  server.context = std::make_unique<server::ApiContext>(server::ApiContext{.models = std::move(models)});
+  server::ApiContext& context = *server.context;
+  context.served.model = &context.models.models().front();
+  context.settings = {.models = &context.models,
+                      .max_choices = options.max_choices,
+                      .strict_fields = options.strict_fields,
+                      .strict_reasoning = options.strict_reasoning};
+  if (!options.sampling.empty()) {
+    context.settings.policy =
+        options.sampling == "official" ? api::SamplingPolicy::kOfficial : api::SamplingPolicy::kClient;
+  }
+  HADAL_ASSIGN(context.isolation, isolation(options.isolation));
+  context.request_time = seconds(options.request_timeout);
+  context.queue_time = seconds(options.queue_timeout);
+  context.body_limits.bytes = static_cast<std::size_t>(options.http.limits.body);
+  context.keys = server.keys.get();
+  context.limiter = &server.limiter;
+  context.ledger = server.ledger.get();
+  context.replays = &server.replays;
+  context.content_log = server.content_log.get();
+  if (options.revoke_aborts) context.running = &server.running;
+  server.metrics = std::make_unique<server::Metrics>(server::MetricsOptions{
+      .prefix = options.metrics_prefix, .model = context.served.model->id, .context = context.served.model->context});
+  context.metrics = server.metrics.get();
+  context.random = server::random_bits;
+  return {};
+}
+
+Status start_engine(const ServeOptions& options, Server& server) {
+  LoadedModel& loaded = server.model;
+  HADAL_TRY(load_weights(options.model, loaded));
   if (!loaded.tokenizer) {
     return fail(
         ErrorCode::kUnsupported,
@@ -203,98 +245,44 @@ Status start_engine(const Options& options, Server& server) {
   HADAL_ASSIGN(server.service,  // The API turns tokens into text itself.
                engine::Service::start(
                    *loaded.executor, server.cache.get(), nullptr,
-                   {.queue_length = options.queue, .step_delay = std::chrono::milliseconds(options.step_delay)}));
+                   {.queue_length = options.queue,
+                    .step_delay = std::chrono::milliseconds(options.step_delay),
+                    .on_step = [&metrics = *server.metrics](const engine::StepFigures& step) { metrics.step(step); }}));
   return {};
 }
 
-bool loopback_only(const std::vector<std::string>& addresses) {
-  return std::all_of(addresses.begin(), addresses.end(),
-                     [](const std::string& address) { return address.starts_with("127.") || address == "::1"; });
-}
-
-Status open_accounts(const Options& options, Server& server) {
-  if (!options.keys.empty()) {
-    HADAL_ASSIGN(server.keys, server::Keys::open({.path = options.keys,
-                                                  .account_limits = {.concurrent = options.account_concurrency}}));
-  } else {
-    if (!loopback_only(options.http.addresses) && !options.no_auth) {
-      return fail(ErrorCode::kInvalidArgument,
-                  "without keys everybody who reaches the server could use it; name a file of keys by --keys (see "
-                  "`hadal keys --help`), serve on 127.0.0.1 only, or say --no-auth");
-    }
-    server.keys = server::Keys::for_everyone({});
-  }
-  if (!options.access_log.empty()) {
-    HADAL_ASSIGN(server.access_log, server::AccessLog::open(options.access_log));
-  }
-  if (!options.ledger.empty()) {
-    HADAL_ASSIGN(server.ledger, server::Ledger::open({.path = options.ledger}));
-  }
-  return {};
-}
-
-Result<std::optional<server::CacheIsolation>> isolation(const std::string& name) {
-  if (name.empty()) return std::optional<server::CacheIsolation>();
-  if (name == "none") return std::optional(server::CacheIsolation::kNone);
-  return std::optional(name == "key" ? server::CacheIsolation::kKey : server::CacheIsolation::kUser);
-}
-
-Status make_context(const Options& options, Server& server) {
-  LoadedModel& loaded = server.loaded;
+/// What answers need of the model.
+Status connect_engine(const ServeOptions& options, Server& server) {
+  const LoadedModel& loaded = server.model;
   const text::Tokenizer& tokenizer = *loaded.tokenizer;
-  HADAL_ASSIGN(api::ModelTable models,
-               api::ModelTable::create({served_model(options, loaded)}, options.accept_any_model));
-  server.context = std::make_unique<server::ApiContext>(server::ApiContext{.models = std::move(models)});
-  server::ApiContext& context = *server.context;
-  context.served.model = &context.models.models().front();
-  context.served.tokenizer = &tokenizer;
-  context.served.service = server.service.get();
-  context.served.markers = server::MarkerTokens::of(tokenizer);
-  if (const auto eos = tokenizer.eos_id()) context.served.stop_tokens.push_back(*eos);
-  context.served.sorted_tokens =
-      std::make_shared<engine::SortedTokens>(tokenizer, loaded.checkpoint->config().vocab_size);
+  server::ServedEngine& served = server.context->served;
+  served.tokenizer = &tokenizer;
+  served.service = server.service.get();
+  served.markers = server::MarkerTokens::of(tokenizer);
+  if (const auto eos = tokenizer.eos_id()) served.stop_tokens.push_back(*eos);
+  served.sorted_tokens = std::make_shared<engine::SortedTokens>(tokenizer, loaded.checkpoint->config().vocab_size);
   HADAL_ASSIGN(const std::string weights, loaded.checkpoint->fingerprint());
-  context.served.fingerprint =
-      "fp_" + sha256_hex(fmt::format("{} {} {} {}", weights, loaded.backend->name(), loaded.backend->instruction_set(),
-                                     loaded.model->profile().name))
-                  .substr(0, 10);
-  HADAL_ASSIGN(context.served.drafts, engine::draft_mode(options.drafts));
+  served.fingerprint = "fp_" + sha256_hex(fmt::format("{} {} {} {}", weights, loaded.backend->name(),
+                                                      loaded.backend->instruction_set(), loaded.model->profile().name))
+                                   .substr(0, 10);
+  HADAL_ASSIGN(served.drafts, engine::draft_mode(options.drafts));
   if (!options.script.empty()) {
     constexpr std::int64_t kMostScript = std::int64_t{64} << 20;
     HADAL_ASSIGN(const std::string lines, read_file(options.script, kMostScript));
-    HADAL_ASSIGN(context.served.script, server::AnswerScript::parse(lines, options.script, tokenizer));
+    HADAL_ASSIGN(served.script, server::AnswerScript::parse(lines, options.script, tokenizer));
   }
-  context.settings = {.models = &context.models,
-                      .max_choices = options.max_choices,
-                      .strict_fields = options.strict_fields,
-                      .strict_reasoning = options.strict_reasoning};
-  if (!options.sampling.empty()) {
-    context.settings.policy =
-        options.sampling == "official" ? api::SamplingPolicy::kOfficial : api::SamplingPolicy::kClient;
-  }
-  HADAL_ASSIGN(context.isolation, isolation(options.isolation));
-  context.request_time = seconds(options.request_timeout);
-  context.queue_time = seconds(options.queue_timeout);
-  context.body_limits.bytes = static_cast<std::size_t>(options.http.limits.body);
-  context.keys = server.keys.get();
-  context.limiter = &server.limiter;
-  context.ledger = server.ledger.get();
-  context.replays = &server.replays;
-  server.metrics = std::make_unique<server::Metrics>(server::MetricsOptions{
-      .prefix = options.metrics_prefix, .model = context.served.model->id, .context = context.served.model->context});
-  context.metrics = server.metrics.get();
-  context.random = server::random_bits;
   return {};
 }
 
-server::StatusSources status_sources(const Options& options, const Server& server) {
+server::StatusSources status_sources(const ServeOptions& options, const Server& server) {
   const auto readiness = [&server, queue = options.queue] {
-    if (!server.listening || server.http->draining()) return server::Readiness::kDraining;
+    if (!server.loaded) return server::Readiness::kLoading;
+    if (server.http->phase() == server::ServingPhase::kDraining) return server::Readiness::kDraining;
     return server.service->figures().waiting >= queue ? server::Readiness::kFull : server::Readiness::kReady;
   };
   const auto metrics = [&server] {
-    return server.metrics->text(server.service->figures(),
-                                server.listening ? server.http->figures() : server::HttpFigures{});
+    if (!server.loaded) return server.metrics->text({}, {});
+    return server.metrics->text(server.service->figures(), server.http->figures(), server.replays.figures());
   };
   return {.version = HADAL_VERSION,
           .readiness = readiness,
@@ -302,10 +290,11 @@ server::StatusSources status_sources(const Options& options, const Server& serve
           .metrics_open = options.metrics_open || loopback_only(options.http.addresses)};
 }
 
-Status listen(const Options& options, Server& server) {
+Status listen(const ServeOptions& options, Server& server) {
   server::HttpOptions http = options.http;
   http.idle_time = seconds(options.keep_alive);
   http.write_time = seconds(options.write_timeout);
+  http.phase = server::ServingPhase::kLoading;
   std::vector<server::Route> routes = server::inference_routes(*server.context);
   for (server::Route& route : server::model_routes(*server.context)) routes.push_back(std::move(route));
   for (server::Route& route : server::token_routes(*server.context)) routes.push_back(std::move(route));
@@ -317,10 +306,57 @@ Status listen(const Options& options, Server& server) {
                                                       {.gate = server::make_gate(*server.context),
                                                        .on_ended = [&server](const server::RequestRecord& record) {
                                                          server.metrics->request_ended(record);
-                                                         if (server.access_log) server.access_log->write(record);
+                                                         if (server.access_log)
+                                                           server.access_log->write(server::access_line(record));
                                                        }}));
-  server.listening = true;
   return {};
+}
+
+std::string base_url(const ServeOptions& options, const Server& server) {
+  const std::string host = options.http.addresses.front();
+  return fmt::format("http://{}:{}", host.find(':') == std::string::npos ? host : "[" + host + "]",
+                     server.http->port());
+}
+
+/// Logs that another program has moved away begin anew; keys are read again.
+void reload(Server& server) {
+  if (server.access_log) server.access_log->reopen();
+  if (server.content_log) server.content_log->reopen();
+  if (const Status reloaded = server.keys->reload(); !reloaded) {
+    log::error("the keys in force stay: {}", reloaded.error().message);
+  }
+}
+
+/// Ends the program while another thread loads: that cannot be told to stop, and has nothing that must be kept.
+[[noreturn]] void end_while_loading(Server& server) {
+  fmt::print(stderr, "Ending: the model was still being loaded.\n");
+  server.http->stop();
+  server.access_log.reset();  // writes what waits
+  std::_Exit(0);
+}
+
+/// Loads the model while the server tells its clients so.
+Status load(const ServeOptions& options, Server& server, ServeSignals& signals) {
+  std::future<Status> loading = std::async(std::launch::async, [&]() -> Status {
+    HADAL_TRY(start_engine(options, server));
+    return connect_engine(options, server);
+  });
+  constexpr std::chrono::milliseconds kLook{20};
+  while (loading.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    const ServeSignals::Event event = signals.wait(kLook);
+    if (event == ServeSignals::Event::kEnd) end_while_loading(server);
+    if (event == ServeSignals::Event::kReload) reload(server);
+  }
+  HADAL_TRY(loading.get());
+  server.loaded = true;
+  server.http->begin_serving();
+  return {};
+}
+
+void end_answers_of_revoked_keys(Server& server) {
+  const auto today = std::chrono::floor<seconds>(std::chrono::system_clock::now());
+  server.running.end_unless([&](std::string_view key) { return server.keys->active(key, today); },
+                            {api::Cause::kWrongKey, "This key is no longer valid."});
 }
 
 /// Serves until a signal says to end.
@@ -332,9 +368,7 @@ void serve(Server& server, ServeSignals& signals) {
       case ServeSignals::Event::kEnd:
         return;
       case ServeSignals::Event::kReload:
-        if (const Status reloaded = server.keys->reload(); !reloaded) {
-          log::error("the keys in force stay: {}", reloaded.error().message);
-        }
+        reload(server);
         break;
       case ServeSignals::Event::kNone:
         if (const auto refreshed = server.keys->refresh(); !refreshed) {
@@ -342,11 +376,12 @@ void serve(Server& server, ServeSignals& signals) {
         }
         break;
     }
+    end_answers_of_revoked_keys(server);
   }
 }
 
 /// Lets what runs come to its end, and keeps what is worth keeping.
-void drain(const Options& options, Server& server) {
+void drain(const ServeOptions& options, Server& server) {
   const auto deadline = std::chrono::steady_clock::now() + seconds(options.drain);
   server.http->begin_drain();
   server.service->drain(deadline);
@@ -363,18 +398,19 @@ void drain(const Options& options, Server& server) {
   }
 }
 
-Status run(const Options& options) {
+Status run(const ServeOptions& options) {
   ServeSignals signals;
   Server server;
   HADAL_TRY(open_accounts(options, server));
-  HADAL_TRY(start_engine(options, server));
+  HADAL_ASSIGN(server.model, open_model(options.model));
   HADAL_TRY(make_context(options, server));
   HADAL_TRY(listen(options, server));
-  const std::string host = options.http.addresses.front();
-  HADAL_TRY(write_standard_output(
-      fmt::format("Serving {} on http://{}:{} (context {} tokens, {} answers at a time). Ctrl-C ends it.\n",
-                  server.context->served.model->id, host.find(':') == std::string::npos ? host : "[" + host + "]",
-                  server.http->port(), with_separators(server.context->served.model->context), options.parallel)));
+  const std::string url = base_url(options, server);
+  fmt::print(stderr, "Listening on {} and loading {}.\n", url, server.context->served.model->id);
+  HADAL_TRY(load(options, server, signals));
+  HADAL_TRY(write_standard_output(fmt::format(
+      "Serving {} on {} (context {} tokens, {} answers at a time). Ctrl-C ends it.\n", server.context->served.model->id,
+      url, with_separators(server.context->served.model->context), options.parallel)));
   serve(server, signals);
   fmt::print(stderr, "Ending: running answers get {} s. Ctrl-C again ends at once.\n", options.drain);
   signals.let_end();
@@ -382,105 +418,12 @@ Status run(const Options& options) {
   return {};
 }
 
-void add_model_options(CLI::App& command, Options& options) {
-  options.model.checkpoint = kShippedModel;
-  add_model_flags(command, options.model);
-  command.get_option("CHECKPOINT")->required(false)->capture_default_str();
-  command.add_option("--served-name", options.served_name, "Id of the model in requests and answers");
-  command.add_option("--alias", options.aliases, "Further names of the model");
-  command.add_option("--accept-any-model", options.accept_any_model, "Name that all unknown model names mean");
-  command
-      .add_option("--thinking", options.thinking,
-                  "Whether requests that do not say are answered with reasoning: on, off (default: off for nano)")
-      ->check(CLI::IsMember({"on", "off"}));
-  command.add_option("--parallel", options.parallel, "Most answers computed at a time")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
-  command.add_option("--state-memory", options.state_memory,
-                     "Memory for the states of answers and cached prefixes (default: half of what is free, at most "
-                     "what all answers need)");
-  command.add_option("--draft", options.drafts, "Draft tokens ahead: off, on, auto (where it pays)")
-      ->check(CLI::IsMember({"off", "on", "auto"}))
-      ->capture_default_str();
-  command.add_option("--max-drafts", options.max_drafts, "Most drafts of a round with an MTP layer")
-      ->check(CLI::Range(1, 8))
-      ->capture_default_str();
-  command.add_option("--cache-memory", options.cache_memory, "Memory for cached prefixes beside the states' pages")
-      ->capture_default_str();
-  command.add_option("--cache-dir", options.cache_directory,
-                     "Folder for cached prefixes that survive a restart (default: none are written)");
-  command.add_option("--cache-disk", options.cache_disk, "Most bytes in that folder")->capture_default_str();
-  command
-      .add_option("--cache-isolation", options.isolation,
-                  "Who may share cached prefixes: none (all), key, user (default: by the API's family)")
-      ->check(CLI::IsMember({"none", "key", "user"}));
-}
-
-void add_http_options(CLI::App& command, Options& options) {
-  command.add_option("--host", options.http.addresses, "Addresses to listen on")->capture_default_str();
-  command.add_option("--port", options.http.port, "0: any that is free")->capture_default_str();
-  command.add_option("--host-name", options.http.host_names, "Further names that requests may give as Host");
-  command.add_option("--cors", options.http.cors_origins, "Origins whose pages may use the server");
-  command.add_option("--trusted-proxy", options.http.trusted_proxies, "Addresses whose X-Forwarded-For is believed");
-  command.add_option("--keepalive", options.keep_alive, "Seconds of silence until a sign of life is sent")
-      ->check(CLI::Range(1, 3600))
-      ->capture_default_str();
-  command.add_option("--write-timeout", options.write_timeout, "Seconds that a client may leave its answer unread")
-      ->check(CLI::Range(1, 86400))
-      ->capture_default_str();
-  command.add_option("--request-timeout", options.request_timeout, "Seconds that a request may take")
-      ->check(CLI::Range(1, 86400))
-      ->capture_default_str();
-  command.add_option("--queue-timeout", options.queue_timeout, "Seconds that a request may wait for its turn")
-      ->check(CLI::Range(1, 86400))
-      ->capture_default_str();
-  command.add_option("--drain", options.drain, "Seconds that running answers get when the server ends")
-      ->check(CLI::Range(0, 86400))
-      ->capture_default_str();
-}
-
-void add_api_options(CLI::App& command, Options& options) {
-  command
-      .add_option("--sampling", options.sampling,
-                  "official: parameters that DeepSeek ignores are ignored; client: all act (default: by family)")
-      ->check(CLI::IsMember({"official", "client"}));
-  command.add_option("--max-n", options.max_choices, "Most answers to one request")
-      ->check(CLI::Range(1, 128))
-      ->capture_default_str();
-  command.add_option("--queue", options.queue, "Most requests that wait")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str();
-  command.add_flag("--strict-fields", options.strict_fields, "Refuse unknown fields");
-  command.add_flag("--strict-reasoning", options.strict_reasoning,
-                   "Refuse tool calls in thinking mode that come back without their reasoning");
-  command.add_option("--keys", options.keys, "File of keys; without it only this machine may use the server");
-  command
-      .add_option("--account-concurrency", options.account_concurrency,
-                  "Most requests of one account at a time, where the file of keys says nothing else")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str();
-  command.add_flag("--no-auth", options.no_auth, "Serve other machines without keys");
-  command.add_option("--ledger", options.ledger, "SQLite file that every request is written to");
-  command.add_option("--access-log", options.access_log,
-                     "File that a line of JSON a request is appended to, without prompts and answers; - for standard "
-                     "error");
-  command.add_option("--metrics-prefix", options.metrics_prefix, "Beginning of the names at /metrics")
-      ->capture_default_str();
-  command.add_flag("--metrics-open", options.metrics_open, "Show /metrics to other machines without a key");
-  command.add_option("--script", options.script,
-                     "Play these answers, a JSON string a line, instead of the model's choices: to try clients");
-  command.add_option("--step-delay", options.step_delay, "Milliseconds before each step: to try clients")
-      ->check(CLI::Range(0, 60'000));
-}
-
 }  // namespace
 
 void add_serve(CLI::App& app, Outcome& outcome) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<ServeOptions>();
   CLI::App* const command = app.add_subcommand("serve", "Serve the model over DeepSeek's and OpenAI's HTTP API");
-  add_model_options(*command, *options);
-  add_http_options(*command, *options);
-  add_api_options(*command, *options);
+  add_serve_flags(*command, *options);
   command->callback([options, &outcome] { outcome.status = run(*options); });
 }
 

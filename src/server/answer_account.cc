@@ -25,6 +25,7 @@ void AnswerAccount::ended(const AnswerOutcome& outcome) {
   // What failed before its first token counts for nothing.
   const bool counts = !outcome.failure || outcome.usage.completion > 0;
   lease_.settle(counts ? outcome.usage.prompt : 0, outcome.usage.completion);
+  if (content_) content_->write();
   if (ledger_ == nullptr) return;
   ledger_->finish({.request = std::move(request_),
                    .status = status_of(outcome),

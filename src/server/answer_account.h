@@ -2,11 +2,13 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "api/replay_map.h"
 #include "server/answer_task.h"
+#include "server/content_log.h"
 #include "server/ledger.h"
 #include "server/metrics.h"
 #include "server/rate_limits.h"
@@ -21,16 +23,18 @@ struct ReplayPlace {
   std::vector<std::int32_t> opened{};  // ids of the turn that stand in the prompt already
 };
 
-/// Settles a request's limits and its entry in the ledger when it ends, and remembers its turns.
+/// Settles a request's limits and its entry in the ledger when it ends, remembers its turns and notes its text.
 class AnswerAccount final : public AnswerObserver {
  public:
   /// `ledger` and `metrics` may be null; the ledger has admitted `request`. They and the map must outlive this.
-  AnswerAccount(Ledger* ledger, Metrics* metrics, LedgerRequest request, RateLease lease, ReplayPlace replay)
+  AnswerAccount(Ledger* ledger, Metrics* metrics, LedgerRequest request, RateLease lease, ReplayPlace replay,
+                std::optional<ContentNote> content)
       : ledger_(ledger),
         metrics_(metrics),
         request_(std::move(request)),
         lease_(std::move(lease)),
-        replay_(std::move(replay)) {}
+        replay_(std::move(replay)),
+        content_(std::move(content)) {}
 
   void queued(double /*seconds*/) override {}
   void first_token(double /*seconds*/) override {}
@@ -38,6 +42,9 @@ class AnswerAccount final : public AnswerObserver {
     if (metrics_ != nullptr) metrics_->token_gap(seconds);
   }
   void turn(const api::TurnName& turn, std::span<const std::int64_t> tokens) override;
+  void answer(std::size_t choice, std::span<const std::int64_t> tokens) override {
+    if (content_) content_->answer(choice, tokens);
+  }
   void ended(const AnswerOutcome& outcome) override;
 
  private:
@@ -46,6 +53,7 @@ class AnswerAccount final : public AnswerObserver {
   LedgerRequest request_;
   RateLease lease_;
   ReplayPlace replay_;
+  std::optional<ContentNote> content_;  // none: no text is noted
 };
 
 }  // namespace hadal::server

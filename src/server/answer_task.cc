@@ -83,10 +83,12 @@ AnswerTask::AnswerTask(const ServedEngine& served, AnswerSetting setting, std::s
   outcome_.usage.thinking = setting_.thinking;
 }
 
-void AnswerTask::start(const ServedEngine& served, AnswerSetting setting, std::vector<engine::ServiceRequest> choices) {
-  const auto task = std::make_shared<AnswerTask>(served, std::move(setting), choices.size());
+std::shared_ptr<AnswerTask> AnswerTask::start(const ServedEngine& served, AnswerSetting setting,
+                                              std::vector<engine::ServiceRequest> choices) {
+  auto task = std::make_shared<AnswerTask>(served, std::move(setting), choices.size());
   task->submit(std::move(choices));
   task->watch();
+  return task;
 }
 
 void AnswerTask::submit(std::vector<engine::ServiceRequest> choices) {
@@ -95,9 +97,7 @@ void AnswerTask::submit(std::vector<engine::ServiceRequest> choices) {
     Result<engine::RequestId> id =
         served_.service->submit(std::move(choices[i]), std::make_shared<Sink>(shared_from_this(), i));
     if (!id) {
-      for (Choice& choice : choices_) {
-        if (choice.id != 0) served_.service->cancel(choice.id);
-      }
+      cancel_choices();
       setting_.response->respond(error_response(setting_.family, api_error(tl::unexpected<Error>(id.error()))));
       failed_ = true;
       outcome_.failure = api_error(tl::unexpected<Error>(id.error())).cause;
@@ -119,14 +119,27 @@ void AnswerTask::watch() {
   engine::Service* const service = served_.service;
   setting_.response->watch({.gone =
                                 [task] {
-                                  if (const auto alive = task.lock()) alive->cancel_all();
+                                  if (const auto alive = task.lock()) alive->leave();
                                 },
                             .ready = [service] { service->wake(); }});
 }
 
-void AnswerTask::cancel_all() {
+void AnswerTask::leave() {
   const std::lock_guard lock(mutex_);
   left_ = true;
+  cancel_choices();
+}
+
+void AnswerTask::end(const api::ApiError& error) {
+  const std::lock_guard lock(mutex_);
+  if (failed_ || left_ || open_ == 0) return;
+  fail(error);
+  outcome_.failure.reset();
+  outcome_.finish = "abort";
+  cancel_choices();
+}
+
+void AnswerTask::cancel_choices() {
   for (const Choice& choice : choices_) {
     if (choice.id != 0 && !choice.ended) served_.service->cancel(choice.id);
   }
@@ -232,6 +245,7 @@ void AnswerTask::finished(std::size_t index, const engine::RequestResult& result
   --open_;
   outcome_.usage.completion += result.statistics.answer_tokens;
   outcome_.usage.reasoning += result.statistics.reasoning_tokens;
+  setting_.observer->answer(index, result.tokens);
   if (!failed_ && !left_) end_choice(index, result);
   if (open_ == 0) conclude();
 }

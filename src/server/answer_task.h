@@ -41,6 +41,8 @@ class AnswerObserver {
   virtual void next_token(double seconds) = 0;
   /// A whole turn of a chat and the tokens that it was made of, without the stop token.
   virtual void turn(const api::TurnName& turn, std::span<const std::int64_t> tokens) = 0;
+  /// All tokens of a choice, however it ended.
+  virtual void answer(std::size_t choice, std::span<const std::int64_t> tokens) = 0;
   /// The last call, exactly once.
   virtual void ended(const AnswerOutcome& outcome) = 0;
 };
@@ -65,7 +67,10 @@ class AnswerTask : public std::enable_shared_from_this<AnswerTask> {
  public:
   /// Hands the choices to the engine, in order, and begins the answer; a refusal is answered at once. `served` outlives
   /// the task. Any thread.
-  static void start(const ServedEngine& served, AnswerSetting setting, std::vector<engine::ServiceRequest> choices);
+  static std::shared_ptr<AnswerTask> start(const ServedEngine& served, AnswerSetting setting,
+                                           std::vector<engine::ServiceRequest> choices);
+  /// Ends what still runs of it, as its client's doing: `error` is what the client is told. Any thread.
+  void end(const api::ApiError& error);
 
   AnswerTask(const ServedEngine& served, AnswerSetting setting, std::size_t choices);
 
@@ -84,7 +89,8 @@ class AnswerTask : public std::enable_shared_from_this<AnswerTask> {
 
   void submit(std::vector<engine::ServiceRequest> choices);
   void watch();
-  void cancel_all();
+  void leave();
+  void cancel_choices();
   // The events of one choice, on the engine thread.
   void admitted(std::size_t choice, const engine::Admission& admission);
   [[nodiscard]] Status prefilled(std::size_t choice, std::int64_t done, std::int64_t total);

@@ -12,8 +12,10 @@
 #include "server/isolation.h"
 #include "server/keys.h"
 #include "server/ledger.h"
+#include "server/log_file.h"
 #include "server/metrics.h"
 #include "server/rate_limits.h"
+#include "server/running_answers.h"
 #include "server/served_model.h"
 
 namespace hadal::server {
@@ -21,7 +23,7 @@ namespace hadal::server {
 /// All that the handlers of the API share. Immutable but for what is thread-safe by itself; outlives the HTTP server.
 struct ApiContext {
   api::ModelTable models;
-  ServedEngine served{};  // of the first model: one is served
+  ServedEngine served{};  // of the first model: one is served; complete before HttpServer::begin_serving
   api::RequestSettings settings{};
   api::BodyLimits body_limits{};
   std::optional<CacheIsolation> isolation{};  // none: by user in DeepSeek's family, by key in OpenAI's
@@ -31,7 +33,9 @@ struct ApiContext {
   RateLimiter* limiter = nullptr;
   Ledger* ledger = nullptr;  // null: nothing is written down
   api::ReplayMap* replays = nullptr;
-  Metrics* metrics = nullptr;  // null: nothing is counted
+  Metrics* metrics = nullptr;         // null: nothing is counted
+  LogFile* content_log = nullptr;     // null: neither prompts nor answers are written
+  RunningAnswers* running = nullptr;  // null: what has begun goes on
   api::RandomBits random{};
 };
 

@@ -13,7 +13,7 @@ namespace hadal::server {
 namespace {
 
 constexpr std::size_t kClientIdBytes = 128;
-constexpr double kDrainRetrySeconds = 5;
+constexpr double kPhaseRetrySeconds = 5;
 
 bool is_lower_hex(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
@@ -143,13 +143,15 @@ bool check_route(Admission& admission, const RouteTable& routes, const Admission
   return true;
 }
 
-/// Draining, key and rate, content type. False: refused.
-bool check_caller(Admission& admission, const AdmissionRules& rules, bool draining) {
+/// Phase, key and rate, content type. False: refused.
+bool check_caller(Admission& admission, const AdmissionRules& rules, ServingPhase phase) {
   HttpRequest& request = admission.request;
   const Route& route = *admission.route;
   const bool of_model = route.access == Access::kKey || route.access == Access::kInfer;
-  if (of_model && draining) {
-    refuse(admission, "draining", api::Cause::kOverloaded, "the server is shutting down", kDrainRetrySeconds);
+  if (of_model && phase != ServingPhase::kServing) {
+    const bool loading = phase == ServingPhase::kLoading;
+    refuse(admission, loading ? "loading" : "draining", api::Cause::kOverloaded,
+           loading ? "the model is being loaded" : "the server is shutting down", kPhaseRetrySeconds);
     return false;
   }
   if (route.access != Access::kOpen && rules.gate) {
@@ -196,7 +198,7 @@ std::vector<Header> common_headers(const HttpRequest& request) {
 }
 
 Admission admit(RequestHead head, std::string peer, const RouteTable& routes, const AdmissionRules& rules,
-                bool draining) {
+                ServingPhase phase) {
   Admission admission{.request = {.head = std::move(head)}};
   HttpRequest& request = admission.request;
   request.address = client_address(request.head, std::move(peer), rules.trusted_proxies);
@@ -206,7 +208,7 @@ Admission admit(RequestHead head, std::string peer, const RouteTable& routes, co
   admission.form.head_only = request.head.method == "HEAD";
   admission.form.keep_alive = request.head.keep_alive;
   if (check_origin(admission, rules) && check_route(admission, routes, rules)) {
-    static_cast<void>(check_caller(admission, rules, draining));
+    static_cast<void>(check_caller(admission, rules, phase));
   }
   for (Header& header : common_headers(request)) admission.form.headers.push_back(std::move(header));
   if (const auto trace = read_trace(request.head)) {

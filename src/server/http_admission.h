@@ -31,10 +31,10 @@ struct Admission {
   AnswerForm form{};
 };
 
-/// Checks a request: Host, Origin, path, method, declared size, draining, gate (key, rate), content type, in this
+/// Checks a request: Host, Origin, path, method, declared size, phase, gate (key, rate), content type, in this
 /// order.
 [[nodiscard]] Admission admit(RequestHead head, std::string peer, const RouteTable& routes, const AdmissionRules& rules,
-                              bool draining);
+                              ServingPhase phase);
 
 /// Headers that every answer has, and those that tell its id and the client's.
 [[nodiscard]] std::vector<Header> common_headers(const HttpRequest& request);

@@ -19,6 +19,7 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 
 constexpr std::size_t kInputBytes = 64 << 10;      // of requests that wait behind the one being answered
+constexpr std::int64_t kWaitingRequests = 16;      // the same, whole ones
 constexpr std::int64_t kDiscardBytes = 256 << 10;  // of a refused body are read, so that the connection can go on
 constexpr std::int64_t kBodyBytesPerSecond = 64 << 10;
 constexpr std::chrono::seconds kLinger(2);
@@ -139,8 +140,12 @@ void HttpConnection::wake() {
   event_.cancel();
 }
 
+bool HttpConnection::full() const {
+  return input_.size() >= kInputBytes || (behind_ && behind_->count() >= kWaitingRequests);
+}
+
 void HttpConnection::make_room() {
-  if (input_.size() < kInputBytes) room_.cancel();
+  if (!full()) room_.cancel();
 }
 
 HttpConnection::Task<bool> HttpConnection::wait_until(Clock::time_point deadline) {
@@ -155,7 +160,7 @@ HttpConnection::Task<bool> HttpConnection::wait_until(Clock::time_point deadline
 HttpConnection::Task<void> HttpConnection::fill() {
   error_code error;
   while (!closed_) {
-    if (input_.size() >= kInputBytes && !discarding_) {
+    if (full() && !discarding_) {
       error_code ignored;
       room_.expires_at(Clock::time_point::max());
       co_await room_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
@@ -167,7 +172,9 @@ HttpConnection::Task<void> HttpConnection::fill() {
     if (error == asio::error::would_block) continue;
     if (error) break;
     if (discarding_) continue;
-    input_.append(core_.scratch.data(), bytes);
+    const std::string_view arrived(core_.scratch.data(), bytes);
+    input_ += arrived;
+    if (behind_) behind_->see(arrived);
     wake();
   }
   left_ = true;
@@ -192,14 +199,14 @@ HttpConnection::Task<bool> HttpConnection::exchange(bool last) {
     co_return false;
   }
   const Clock::time_point begun = Clock::now();
-  Admission admission = admit(reader.head(), address_, core_.routes, core_.rules, core_.draining);
+  Admission admission = admit(reader.head(), address_, core_.routes, core_.rules, core_.phase);
   HttpRequest& request = admission.request;
   RequestRecord record = record_of(admission);
   const bool unread = admission.answer && request.head.has_body();
   const bool skippable = !request.head.chunked && !request.head.expects_continue &&
                          request.head.content_length.value_or(0) <= kDiscardBytes;
   AnswerForm form = std::move(admission.form);
-  form.keep_alive = form.keep_alive && !last && !core_.draining && (!unread || skippable);
+  form.keep_alive = form.keep_alive && !last && core_.phase != ServingPhase::kDraining && (!unread || skippable);
   form.buffer_bytes = core_.options.answer_buffer;
   const std::shared_ptr<ResponseStream> stream = make_stream(std::move(form));
   std::weak_ptr<LastWord> handler;
@@ -215,7 +222,11 @@ HttpConnection::Task<bool> HttpConnection::exchange(bool last) {
       request.body = std::move(reader.body());
       handler = dispatch(*admission.route, std::move(request), stream);
     }
+    // In front of an unread body there is no request yet.
+    if (!unread) behind_.emplace(core_.options.limits).see(input_);
     record.ending = co_await send(*stream);
+    behind_.reset();
+    make_room();
   }
   record.status = stream->status();
   record.seconds = std::chrono::duration<double>(Clock::now() - begun).count();

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstdint>
@@ -11,6 +11,7 @@
 
 #include "server/http_core.h"
 #include "server/http_reader.h"
+#include "server/waiting_requests.h"
 
 namespace hadal::server {
 
@@ -21,7 +22,7 @@ class LastWord;
 /// ended.
 class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
  public:
-  using Socket = boost::asio::ip::tcp::socket;
+  using Socket = boost::asio::generic::stream_protocol::socket;  // of TCP, or a Unix one
 
   HttpConnection(HttpCore& core, Socket socket, std::string address);
   HttpConnection(const HttpConnection&) = delete;
@@ -67,6 +68,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   [[nodiscard]] std::optional<std::size_t> flush();
   /// Tells a client that waits for it to send its body. False: it could not be told.
   [[nodiscard]] bool send_continue();
+  /// So much waits behind the request under way that nothing more is read.
+  [[nodiscard]] bool full() const;
   void make_room();
   void wake();
   void reset();
@@ -84,6 +87,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   bool blocked_ = false;       // the socket takes nothing more
   bool close_behind_ = false;  // the answer
   std::string input_;
+  std::optional<WaitingRequests> behind_;  // while an answer is under way: what input_ holds
   std::string out_;
   std::size_t out_at_ = 0;
   HttpProblem problem_;

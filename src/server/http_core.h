@@ -50,7 +50,8 @@ struct HttpCore {
       : options(std::move(given_options)),
         routes(std::move(given_routes)),
         hooks(std::move(given_hooks)),
-        handlers(static_cast<std::size_t>(std::max(1, options.handler_threads))) {}
+        handlers(static_cast<std::size_t>(std::max(1, options.handler_threads))),
+        phase(options.phase) {}
 
   const HttpOptions options;
   const RouteTable routes;
@@ -60,7 +61,7 @@ struct HttpCore {
   std::shared_ptr<boost::asio::io_context> io = std::make_shared<boost::asio::io_context>(1);
   boost::asio::thread_pool handlers;
 
-  std::atomic<bool> draining = false;
+  std::atomic<ServingPhase> phase;
   std::atomic<std::int64_t> connections = 0, accepted = 0, refused = 0, stalls = 0;
   RequestCount under_way;
 

@@ -15,10 +15,17 @@
 
 namespace hadal::server {
 
+/// Whether requests for the model are taken: those for routes of kKey and kInfer.
+enum class ServingPhase : std::uint8_t {
+  kLoading,  // not yet: 503
+  kServing,
+  kDraining,  // no more: 503
+};
+
 /// Who may use a route; the gate decides whether a caller is one of them.
 enum class Access : std::uint8_t {
   kOpen,     // everybody: the gate is not asked
-  kKey,      // who has a key; a draining server refuses
+  kKey,      // who has a key
   kInfer,    // the same, within the key's rate limits
   kMetrics,  // who may read metrics
   kAdmin,

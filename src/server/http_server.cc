@@ -1,6 +1,9 @@
 #include "server/http_server.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
@@ -9,10 +12,13 @@
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/v6_only.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
+#include <filesystem>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -27,12 +33,14 @@ namespace hadal::server {
 namespace {
 
 namespace asio = boost::asio;
+using Local = asio::local::stream_protocol;
 using asio::ip::tcp;
 using boost::system::error_code;
 
 constexpr int kPortTries = 20;                // to find one that is free on all addresses
 constexpr std::int64_t kRefusedAtATime = 64;  // connections beyond the limit that are told so; more are just closed
 constexpr std::chrono::milliseconds kAcceptPause(100);
+constexpr std::string_view kUnixAddress = "unix";  // of clients of the Unix socket
 
 Result<std::vector<asio::ip::address>> parse_addresses(const std::vector<std::string>& names) {
   std::vector<asio::ip::address> addresses;
@@ -55,6 +63,29 @@ error_code listen(tcp::acceptor& acceptor, const tcp::endpoint& endpoint) {
   return error;
 }
 
+/// The client's address in logs and limits.
+std::string address_of(const tcp::socket& socket, error_code& error) {
+  const tcp::endpoint client = socket.remote_endpoint(error);
+  return error ? std::string() : client.address().to_string();
+}
+std::string address_of(const Local::socket& /*socket*/, error_code& /*error*/) { return std::string(kUnixAddress); }
+
+/// Makes way for a socket file: one that a server left behind, which nobody listens at, is removed.
+Status clear_path(asio::io_context& io, const std::filesystem::path& path) {
+  std::error_code ignored;
+  const std::filesystem::file_status found = std::filesystem::symlink_status(path, ignored);
+  if (found.type() == std::filesystem::file_type::not_found) return {};
+  if (found.type() != std::filesystem::file_type::socket) {
+    return fail(ErrorCode::kInvalidArgument, fmt::format("{}: is there and no socket", path.string()));
+  }
+  Local::socket probe(io);
+  error_code refused;
+  static_cast<void>(probe.connect(Local::endpoint(path.string()), refused));
+  if (!refused) return fail(ErrorCode::kUnavailable, fmt::format("{}: another server listens there", path.string()));
+  std::filesystem::remove(path, ignored);
+  return {};
+}
+
 /// The host has no such kind of address, or not this loopback one.
 bool is_absent(const asio::ip::address& address, const error_code& error) {
   return address.is_v6() &&
@@ -70,12 +101,16 @@ struct HttpServer::Parts {
   Status open_all(const std::vector<asio::ip::address>& addresses);
   /// One try on one port. True: another free port may do.
   Result<bool> open_once(const std::vector<asio::ip::address>& addresses);
-  asio::awaitable<void> accept(tcp::acceptor& acceptor);
-  void receive(tcp::socket socket);
+  /// The Unix socket, if there is to be one.
+  Status open_unix();
+  template <class Acceptor>
+  asio::awaitable<void> accept(Acceptor& acceptor);
+  void receive(HttpConnection::Socket socket, const std::string& address);
   void run();
 
   HttpCore core;
   std::vector<tcp::acceptor> acceptors;  // closed on the network thread
+  std::optional<Local::acceptor> unix_acceptor;
   std::uint16_t port = 0;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
   std::mutex stop_mutex;  // held by who stops
@@ -109,14 +144,39 @@ Status HttpServer::Parts::open_all(const std::vector<asio::ip::address>& address
   return fail(ErrorCode::kUnavailable, "no port is free on all addresses to listen on");
 }
 
-asio::awaitable<void> HttpServer::Parts::accept(tcp::acceptor& acceptor) {
+Status HttpServer::Parts::open_unix() {
+  const std::filesystem::path& path = core.options.unix_path;
+  if (path.empty()) return {};
+  constexpr std::size_t kMostBytes = sizeof(sockaddr_un::sun_path) - 1;
+  if (path.native().size() > kMostBytes) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("{}: the path of a socket has at most {} bytes", path.string(), kMostBytes));
+  }
+  HADAL_TRY(clear_path(*core.io, path));
+  Local::acceptor acceptor(*core.io);
+  error_code error;
+  static_cast<void>(acceptor.open(Local(), error));
+  if (!error) static_cast<void>(acceptor.bind(Local::endpoint(path.string()), error));
+  // Before it listens nobody can connect.
+  if (!error && ::chmod(path.c_str(), 0660) != 0) error.assign(errno, boost::system::system_category());
+  if (!error) static_cast<void>(acceptor.listen(asio::socket_base::max_listen_connections, error));
+  if (error) {
+    return fail(ErrorCode::kUnavailable, fmt::format("cannot listen on {}: {}", path.string(), error.message()));
+  }
+  unix_acceptor.emplace(std::move(acceptor));
+  return {};
+}
+
+template <class Acceptor>
+asio::awaitable<void> HttpServer::Parts::accept(Acceptor& acceptor) {
   asio::steady_timer pause(*core.io);
   while (acceptor.is_open()) {
     error_code error;
-    tcp::socket socket = co_await acceptor.async_accept(asio::redirect_error(asio::use_awaitable, error));
+    auto socket = co_await acceptor.async_accept(asio::redirect_error(asio::use_awaitable, error));
     if (!acceptor.is_open()) break;
     if (!error) {
-      receive(std::move(socket));
+      const std::string address = address_of(socket, error);
+      if (!error) receive(HttpConnection::Socket(std::move(socket)), address);
       continue;
     }
     // No descriptor is free, or the client has left already; connections under way go on.
@@ -125,19 +185,16 @@ asio::awaitable<void> HttpServer::Parts::accept(tcp::acceptor& acceptor) {
   }
 }
 
-void HttpServer::Parts::receive(tcp::socket socket) {
+void HttpServer::Parts::receive(HttpConnection::Socket socket, const std::string& address) {
   error_code error;
-  const tcp::endpoint client = socket.remote_endpoint(error);
-  if (error) return;
   static_cast<void>(socket.non_blocking(true, error));
-  static_cast<void>(socket.set_option(tcp::no_delay(true), error));
+  static_cast<void>(socket.set_option(tcp::no_delay(true), error));  // a Unix socket knows neither
   static_cast<void>(socket.set_option(asio::socket_base::keep_alive(true), error));
-  const std::string address = client.address().to_string();
   const auto same = core.by_address.find(address);
   const bool too_many = core.connections >= core.options.connections;
-  // All clients of a proxy come from its address.
+  // All clients of a proxy, or of a Unix socket, come from one address.
   const auto& proxies = core.options.trusted_proxies;
-  const bool proxy = std::find(proxies.begin(), proxies.end(), address) != proxies.end();
+  const bool proxy = address == kUnixAddress || std::find(proxies.begin(), proxies.end(), address) != proxies.end();
   const bool too_many_here =
       !proxy && same != core.by_address.end() && same->second >= core.options.connections_per_address;
   if (too_many || too_many_here) {
@@ -181,10 +238,12 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpOptions options, std::
     core.rules.loopback_only = core.rules.loopback_only && address.is_loopback();
   }
   HADAL_TRY(parts->open_all(addresses));
+  HADAL_TRY(parts->open_unix());
   parts->work.emplace(asio::make_work_guard(*core.io));
   for (tcp::acceptor& acceptor : parts->acceptors) {
     asio::co_spawn(*core.io, parts->accept(acceptor), asio::detached);
   }
+  if (parts->unix_acceptor) asio::co_spawn(*core.io, parts->accept(*parts->unix_acceptor), asio::detached);
   parts->network = std::thread([raw = parts.get()] { raw->run(); });
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(parts)));
 }
@@ -195,9 +254,11 @@ HttpServer::~HttpServer() { stop(); }
 
 std::uint16_t HttpServer::port() const { return parts_->port; }
 
-void HttpServer::begin_drain() { parts_->core.draining = true; }
+void HttpServer::begin_serving() { parts_->core.phase = ServingPhase::kServing; }
 
-bool HttpServer::draining() const { return parts_->core.draining; }
+void HttpServer::begin_drain() { parts_->core.phase = ServingPhase::kDraining; }
+
+ServingPhase HttpServer::phase() const { return parts_->core.phase; }
 
 bool HttpServer::wait_until_idle(std::chrono::steady_clock::time_point deadline) {
   return parts_->core.under_way.wait_for_none(deadline);
@@ -209,6 +270,10 @@ void HttpServer::stop() {
   asio::post(*parts_->core.io, [parts = parts_.get()] {
     error_code ignored;
     for (tcp::acceptor& acceptor : parts->acceptors) static_cast<void>(acceptor.close(ignored));
+    if (parts->unix_acceptor) {
+      static_cast<void>(parts->unix_acceptor->close(ignored));
+      ::unlink(parts->core.options.unix_path.c_str());
+    }
     std::vector<std::shared_ptr<HttpConnection>> open;  // closing one may end it and change the table
     open.reserve(parts->core.open.size());
     for (const auto& [raw, weak] : parts->core.open) open.push_back(weak.lock());

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -16,6 +17,7 @@ namespace hadal::server {
 struct HttpOptions {
   std::vector<std::string> addresses = {"127.0.0.1", "::1"};  // numeric; an IPv6 one that the host lacks is passed over
   std::uint16_t port = 8000;                                  // of all addresses; 0: any that is free
+  std::filesystem::path unix_path{};  // of a Unix socket beside them, for the user and the group; empty: none
 
   HttpLimits limits{};
   std::chrono::milliseconds header_time{10'000};      // from the first byte of a head to its last
@@ -28,6 +30,7 @@ struct HttpOptions {
   std::int64_t connections_per_address = 512;
   std::size_t answer_buffer = std::size_t{1} << 20;  // bytes for a slow reader; beyond them its stream is not ready
   int handler_threads = 2;
+  ServingPhase phase = ServingPhase::kServing;  // to begin with
 
   std::vector<std::string> host_names{};       // further names in Host headers, when all addresses are loopback
   std::vector<std::string> cors_origins{};     // of other sites' pages; "*" for all
@@ -72,7 +75,8 @@ struct HttpHooks {
 /// any thread but those of the server itself.
 class HttpServer {
  public:
-  /// Listens and starts the threads. Errors: kInvalidArgument (not an address), kUnavailable (cannot be listened on).
+  /// Listens and starts the threads. Errors: kInvalidArgument (not an address, or not a path for a socket),
+  /// kUnavailable (cannot be listened on).
   [[nodiscard]] static Result<std::unique_ptr<HttpServer>> start(HttpOptions options, std::vector<Route> routes,
                                                                  HttpHooks hooks);
   HttpServer(const HttpServer&) = delete;
@@ -81,9 +85,11 @@ class HttpServer {
   ~HttpServer();
 
   [[nodiscard]] std::uint16_t port() const;
-  /// From now on requests for routes of kKey and kInfer get 503; those that have passed the gate go on.
+  /// What the handlers of routes of kKey and kInfer refer to is complete: from now on they are called.
+  void begin_serving();
+  /// From now on they are not; requests that have passed the gate go on.
   void begin_drain();
-  [[nodiscard]] bool draining() const;
+  [[nodiscard]] ServingPhase phase() const;
   /// Waits until no request is under way and all answers are with the kernel. False: the deadline came first.
   [[nodiscard]] bool wait_until_idle(std::chrono::steady_clock::time_point deadline);
   /// Closes everything and joins the threads. Streams that handlers still hold remain valid and have `gone`.

@@ -38,7 +38,10 @@ class Inference {
   [[nodiscard]] Caller caller_of(const api::RequestBase& request) const;
   [[nodiscard]] Response head(const api::RequestBase& request, std::int64_t max_tokens) const;
   [[nodiscard]] AnswerSetting setting(const api::RequestBase& request, std::int64_t prompt_tokens,
-                                      std::int64_t max_tokens, ReplayPlace replay);
+                                      std::int64_t max_tokens, ReplayPlace replay, std::span<const PromptIds> prompts);
+  /// None, unless the text of requests is to be written down.
+  [[nodiscard]] std::optional<ContentNote> content_note(const api::RequestBase& request,
+                                                        std::span<const PromptIds> prompts) const;
   void start(AnswerSetting setting, std::vector<engine::ServiceRequest> choices);
 
   const ApiContext& context_;
@@ -110,12 +113,25 @@ Response Inference::head(const api::RequestBase& request, std::int64_t max_token
   return made;
 }
 
+std::optional<ContentNote> Inference::content_note(const api::RequestBase& request,
+                                                   std::span<const PromptIds> prompts) const {
+  if (context_.content_log == nullptr) return std::nullopt;
+  ContentNote note(*context_.content_log, *context_.served.tokenizer,
+                   {.time = std::chrono::system_clock::now(),
+                    .id = request_.id,
+                    .key = caller(request_).identity.key.id,
+                    .model = request.model->id});
+  for (const PromptIds& prompt : prompts) note.prompt(prompt.ids);
+  return note;
+}
+
 AnswerSetting Inference::setting(const api::RequestBase& request, std::int64_t prompt_tokens, std::int64_t max_tokens,
-                                 ReplayPlace replay) {
+                                 ReplayPlace replay, std::span<const PromptIds> prompts) {
   return {.response = answer_,
           .writer = nullptr,
           .observer = std::make_unique<AnswerAccount>(context_.ledger, context_.metrics, std::move(ledger_request_),
-                                                      std::move(caller(request_).lease), std::move(replay)),
+                                                      std::move(caller(request_).lease), std::move(replay),
+                                                      content_note(request, prompts)),
           .family = request.family,
           .streams = request.stream.on,
           .prompt_tokens = prompt_tokens,
@@ -129,7 +145,8 @@ void Inference::start(AnswerSetting setting, std::vector<engine::ServiceRequest>
     choice.deadline = arrived_ + context_.request_time;
     choice.queue_deadline = arrived_ + context_.queue_time;
   }
-  AnswerTask::start(context_.served, std::move(setting), std::move(choices));
+  const auto task = AnswerTask::start(context_.served, std::move(setting), std::move(choices));
+  if (context_.running != nullptr) context_.running->add(caller(request_).identity.key.id, task);
 }
 
 api::AnswerHead answer_head(const ApiContext& context, const api::RequestBase& request, std::string id) {
@@ -147,6 +164,7 @@ Tried<void> Inference::chat() {
   if (!body) return tl::unexpected(body.error());
   const auto chat = tried(api::read_chat(request_.family, *body, context_.settings));
   if (!chat) return tl::unexpected(chat.error());
+  if (context_.metrics != nullptr) context_.metrics->reasoning_missing(chat->reasoning_missing);
   if (auto checked = check_model(*chat); !checked) return checked;
   const auto rendered = tried(api::render_prompt(*chat));
   if (!rendered) return tl::unexpected(rendered.error());
@@ -171,9 +189,9 @@ Tried<void> Inference::chat() {
     // Nothing can follow the end of a form but the end of the answer, also with ignore_eos.
     if (*constraint) choices.back().options.stop_tokens = context_.served.stop_tokens;
   }
-  AnswerSetting made =
-      setting(*chat, prompt_tokens, *max_tokens,
-              {.map = context_.replays, .domain = domain, .prompt = encoded->name, .opened = encoded->opened});
+  AnswerSetting made = setting(
+      *chat, prompt_tokens, *max_tokens,
+      {.map = context_.replays, .domain = domain, .prompt = encoded->name, .opened = encoded->opened}, {&prompt, 1});
   made.reports_progress = chat->stream.progress;
   made.thinking = chat->thinking.on;
   made.writer = chat_writer(*chat, answer_head(context_, *chat, api::chat_id(chat->family, context_.random)),
@@ -218,7 +236,7 @@ Tried<void> Inference::completion() {
       choices.back().use_cache = false;  // kept states have no logits
     }
   }
-  AnswerSetting made = setting(*asked, prompt_tokens, max_tokens, {});
+  AnswerSetting made = setting(*asked, prompt_tokens, max_tokens, {}, prompts);
   made.writer =
       completion_writer(*asked, answer_head(context_, *asked, api::completion_id(asked->family, context_.random)),
                         tokenizer, std::move(shown));

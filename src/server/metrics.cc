@@ -50,8 +50,10 @@ Buckets count_buckets(std::int64_t last) {
   return buckets;
 }
 
-/// Labels of one refusal, where it is one that is counted on its own.
-bool is_wrong_key(const RequestRecord& record) { return record.status == 401 || record.refusal == "address"; }
+/// Whether the request was refused for its key.
+bool is_wrong_key(const RequestRecord& record) {
+  return (record.status == 401 && !record.refusal.empty()) || record.refusal == "address";
+}
 
 std::string finished_reason(const RequestRecord& record) {
   if (record.ending == RequestRecord::Ending::kBrokenOff || record.status >= 500) return "error";
@@ -87,44 +89,73 @@ class Maker {
   const MetricsOptions& options_;
 };
 
-/// A figure that the engine or the server counts itself.
+/// What engine, server and replay map count themselves.
+struct Sources {
+  const engine::ServiceFigures& engine;
+  const HttpFigures& http;
+  const api::ReplayFigures& replays;
+};
+
+/// One of these figures.
 struct Reading {
   bool is_counter;
   std::string_view name, help;
-  double (*value)(const engine::ServiceFigures&, const HttpFigures&);
+  double (*value)(const Sources&);
+  std::string_view label = "", label_value = "";
 };
 
-template <auto Member>
-double engine_value(const engine::ServiceFigures& engine, const HttpFigures&) {
-  return static_cast<double>(engine.*Member);
-}
-
-template <auto Member>
-double http_value(const engine::ServiceFigures&, const HttpFigures& http) {
-  return static_cast<double>(http.*Member);
-}
-
 using engine::ServiceFigures;
+
+template <auto Member>
+double engine_value(const Sources& from) {
+  return static_cast<double>(from.engine.*Member);
+}
+
+template <auto Member>
+double http_value(const Sources& from) {
+  return static_cast<double>(from.http.*Member);
+}
+
+template <auto Member>
+double replay_value(const Sources& from) {
+  return static_cast<double>(from.replays.*Member);
+}
+
+constexpr std::string_view kHits = "prefix_cache_hits_total";
+constexpr std::string_view kHitsHelp = "Tokens of prompts that came from the prefix cache, by where it had them.";
+constexpr std::string_view kReasons = "num_requests_waiting_by_reason";
+constexpr std::string_view kReasonsHelp =
+    "Requests that wait: for room in the batch (capacity), or for another one to compute a prefix that they share.";
+constexpr std::string_view kBytes = "kv_cache_bytes";
+constexpr std::string_view kBytesHelp = "Bytes of kept states by where they lie.";
 
 constexpr std::array kReadings = {
     Reading{false, "num_requests_running", "Requests in the batch.", engine_value<&ServiceFigures::running>},
     Reading{false, "num_requests_waiting", "Requests that wait for a place in the batch.",
             engine_value<&ServiceFigures::waiting>},
+    Reading{false, kReasons, kReasonsHelp,
+            [](const Sources& from) { return static_cast<double>(from.engine.waiting - from.engine.deferred); },
+            "reason", "capacity"},
+    Reading{false, kReasons, kReasonsHelp, engine_value<&ServiceFigures::deferred>, "reason", "deferred"},
     Reading{false, "num_requests_put_away", "Requests whose state makes room for others.",
             engine_value<&ServiceFigures::put_away>},
     Reading{true, "num_preemptions_total", "Requests put away to make room.",
             engine_value<&ServiceFigures::preemptions>},
+    Reading{true, "num_preemptions_to_disk_total", "Of them, those whose state went to a file.",
+            engine_value<&ServiceFigures::preemptions_to_disk>},
     Reading{true, "engine_steps_total", "Steps of the model.", engine_value<&ServiceFigures::steps>},
     Reading{true, "prompt_tokens_total", "Tokens of prompts that were computed.",
             engine_value<&ServiceFigures::prompt_tokens>},
     Reading{true, "prompt_tokens_cached_total", "Tokens of prompts that came from the prefix cache.",
             engine_value<&ServiceFigures::cached_tokens>},
-    Reading{true, "prefix_cache_hits_total", "Tokens of prompts that came from the prefix cache.",
-            engine_value<&ServiceFigures::cached_tokens>},
+    Reading{true, kHits, kHitsHelp,
+            [](const Sources& from) {
+              return static_cast<double>(from.engine.cached_tokens - from.engine.cached_tokens_on_disk);
+            },
+            "tier", "memory"},
+    Reading{true, kHits, kHitsHelp, engine_value<&ServiceFigures::cached_tokens_on_disk>, "tier", "disk"},
     Reading{true, "prefix_cache_queries_total", "Tokens of prompts that were looked up in the prefix cache.",
-            [](const ServiceFigures& engine, const HttpFigures&) {
-              return static_cast<double>(engine.prompt_tokens + engine.cached_tokens);
-            }},
+            engine_value<&ServiceFigures::queried_tokens>},
     Reading{true, "generation_tokens_total", "Tokens of answers.", engine_value<&ServiceFigures::answer_tokens>},
     Reading{true, "spec_decode_num_drafts_total", "Steps that tried drafted tokens.",
             engine_value<&ServiceFigures::rounds>},
@@ -132,18 +163,24 @@ constexpr std::array kReadings = {
     Reading{true, "spec_decode_num_accepted_tokens_total", "Drafted tokens that were kept.",
             engine_value<&ServiceFigures::accepted>},
     Reading{true, "prefix_cache_evictions_total", "States that the prefix cache gave up for others.",
-            [](const ServiceFigures& engine, const HttpFigures&) {
-              return static_cast<double>(engine.cache.evictions + engine.cache.disk.evictions);
+            [](const Sources& from) {
+              return static_cast<double>(from.engine.cache.evictions + from.engine.cache.disk.evictions);
             }},
     Reading{true, "prefix_cache_corrupt_total", "Files of the prefix cache that could not serve.",
-            [](const ServiceFigures& engine, const HttpFigures&) {
-              return static_cast<double>(engine.cache.disk.corrupt);
-            }},
+            [](const Sources& from) { return static_cast<double>(from.engine.cache.disk.corrupt); }},
+    Reading{false, kBytes, kBytesHelp,
+            [](const Sources& from) { return static_cast<double>(from.engine.cache.memory_bytes); }, "tier", "memory"},
+    Reading{false, kBytes, kBytesHelp,
+            [](const Sources& from) { return static_cast<double>(from.engine.cache.disk.bytes); }, "tier", "disk"},
     Reading{false, "kv_cache_usage_perc", "Share of the state pages in use, 0 to 1.",
-            [](const ServiceFigures& engine, const HttpFigures&) {
-              if (engine.pages == 0) return 0.0;
-              return 1 - static_cast<double>(engine.free_pages) / static_cast<double>(engine.pages);
+            [](const Sources& from) {
+              if (from.engine.pages == 0) return 0.0;
+              return 1 - static_cast<double>(from.engine.free_pages) / static_cast<double>(from.engine.pages);
             }},
+    Reading{true, "replay_hits_total", "Own turns that came back and were known by their tokens.",
+            replay_value<&api::ReplayFigures::hits>},
+    Reading{true, "replay_misses_total", "Turns that came back and were not known.",
+            replay_value<&api::ReplayFigures::misses>},
     Reading{false, "http_connections", "Open connections.", http_value<&HttpFigures::connections>},
     Reading{false, "http_requests_under_way", "Requests that are being answered.", http_value<&HttpFigures::requests>},
     Reading{true, "http_connections_accepted_total", "Connections.", http_value<&HttpFigures::accepted>},
@@ -152,29 +189,50 @@ constexpr std::array kReadings = {
             http_value<&HttpFigures::stalls>},
 };
 
+Labels labels_of(const Reading& reading) {
+  if (reading.label.empty()) return {};
+  return {{std::string(reading.label), std::string(reading.label_value)}};
+}
+
+/// Brings a counter up to a figure that is counted elsewhere.
+void raise(prometheus::Counter& counter, double value) { counter.Increment(std::max(0.0, value - counter.Value())); }
+
 }  // namespace
 
 struct Metrics::Parts {
   explicit Parts(const MetricsOptions& options);
+  /// Tells how the engine was set up, as soon as it is there.
+  void describe(const engine::ServiceFigures& engine);
 
   prometheus::Registry registry;
-  std::vector<prometheus::Counter*> counters;  // by reading; null for gauges
-  std::vector<prometheus::Gauge*> gauges;      // by reading; null for counters
-  std::mutex reading_mutex;                    // guards steps of counters, which are two calls
+  std::vector<prometheus::Counter*> counters;     // by reading; null for gauges
+  std::vector<prometheus::Gauge*> gauges;         // by reading; null for counters
+  std::vector<prometheus::Counter*> accepted_at;  // by place in a round of drafts
+  prometheus::Family<prometheus::Gauge>* setting;
+  bool described = false;
+  std::mutex reading_mutex;  // guards `described` and steps of counters, which are two calls
 
   prometheus::Family<prometheus::Counter>*requests, *finished, *wrong_keys, *limited;
-  prometheus::Counter *request_bytes, *answer_bytes, *reasoning_tokens;
+  prometheus::Counter *request_bytes, *answer_bytes, *reasoning_tokens, *reasoning_missing;
   prometheus::Histogram *first_token, *gap, *per_token, *whole, *queue, *prefill, *decode, *inference;
   prometheus::Histogram *prompt_count, *answer_count, *max_tokens, *choices;
-  prometheus::Gauge *memory_bytes, *disk_bytes;
+  prometheus::Histogram *step_tokens, *step_seconds, *ledger_commit;
+  prometheus::Gauge* batch_tokens;
 };
 
 Metrics::Parts::Parts(const MetricsOptions& options) {
   Maker make(registry, options);
   for (const Reading& reading : kReadings) {
-    counters.push_back(reading.is_counter ? &make.counters(reading.name, reading.help).Add({}) : nullptr);
-    gauges.push_back(reading.is_counter ? nullptr : &make.gauges(reading.name, reading.help).Add({}));
+    const Labels labels = labels_of(reading);
+    counters.push_back(reading.is_counter ? &make.counters(reading.name, reading.help).Add(labels) : nullptr);
+    gauges.push_back(reading.is_counter ? nullptr : &make.gauges(reading.name, reading.help).Add(labels));
   }
+  auto& places = make.counters("spec_decode_num_accepted_tokens_per_pos_total",
+                               "Drafted tokens that were kept, by their place in the draft.");
+  for (std::size_t at = 0; at < ServiceFigures::kDraftPositions; ++at) {
+    accepted_at.push_back(&places.Add({{"position", fmt::to_string(at)}}));
+  }
+  setting = &make.gauges("cache_config_info", "How the engine was set up; always 1.");
   requests = &make.counters("http_requests_total", "Requests by family, path and status.");
   finished = &make.counters("request_success_total", "Generations by how they ended.");
   wrong_keys = &make.counters("auth_failures_total", "Requests without a valid key.");
@@ -182,6 +240,8 @@ Metrics::Parts::Parts(const MetricsOptions& options) {
   request_bytes = &make.counters("http_request_bytes_total", "Bytes of request bodies.").Add({});
   answer_bytes = &make.counters("http_response_bytes_total", "Bytes of answers, with heads.").Add({});
   reasoning_tokens = &make.counters("reasoning_tokens_total", "Tokens of answers that were reasoning.").Add({});
+  reasoning_missing =
+      &make.counters("reasoning_missing_total", "Turns with calls that came back without their reasoning.").Add({});
   first_token =
       &make.histogram("time_to_first_token_seconds", "From the request to its first token.", first_token_buckets());
   gap = &make.histogram("inter_token_latency_seconds", "Between two pieces of an answer.", token_buckets());
@@ -198,9 +258,21 @@ Metrics::Parts::Parts(const MetricsOptions& options) {
   answer_count = &make.histogram("request_generation_tokens", "Tokens of an answer.", counts);
   max_tokens = &make.histogram("request_params_max_tokens", "Tokens that an answer may have.", counts);
   choices = &make.histogram("request_params_n", "Answers that a request asks for.", {1, 2, 5, 10, 20});
-  auto& bytes = make.gauges("kv_cache_bytes", "Bytes of kept states by where they lie.");
-  memory_bytes = &bytes.Add({{"tier", "memory"}});
-  disk_bytes = &bytes.Add({{"tier", "disk"}});
+  step_tokens = &make.histogram("iteration_tokens_total", "Tokens that a step of the model computed.", counts);
+  step_seconds = &make.histogram("engine_step_seconds", "Time of a step of the model.", token_buckets());
+  batch_tokens = &make.gauges("engine_batch_tokens", "Tokens that the last step of the model computed.").Add({});
+  ledger_commit =
+      &make.histogram("ledger_commit_seconds", "Until a group of records was on the ledger's disk.", token_buckets());
+}
+
+void Metrics::Parts::describe(const engine::ServiceFigures& engine) {
+  if (described || engine.page_tokens == 0) return;
+  described = true;
+  setting
+      ->Add({{"block_size", fmt::to_string(engine.page_tokens)},
+             {"num_blocks", fmt::to_string(engine.pages)},
+             {"max_num_seqs", fmt::to_string(engine.slots)}})
+      .Set(1);
 }
 
 Metrics::Metrics(const MetricsOptions& options) : parts_(std::make_unique<Parts>(options)) {}
@@ -208,6 +280,19 @@ Metrics::Metrics(const MetricsOptions& options) : parts_(std::make_unique<Parts>
 Metrics::~Metrics() = default;
 
 void Metrics::token_gap(double seconds) { parts_->gap->Observe(seconds); }
+
+void Metrics::step(const engine::StepFigures& figures) {
+  const auto tokens = static_cast<double>(figures.tokens);
+  parts_->step_tokens->Observe(tokens);
+  parts_->step_seconds->Observe(figures.seconds);
+  parts_->batch_tokens->Set(tokens);
+}
+
+void Metrics::ledger_commit(double seconds) { parts_->ledger_commit->Observe(seconds); }
+
+void Metrics::reasoning_missing(std::int64_t turns) {
+  parts_->reasoning_missing->Increment(static_cast<double>(turns));
+}
 
 void Metrics::request_ended(const RequestRecord& record) {
   Parts& parts = *parts_;
@@ -242,20 +327,23 @@ void Metrics::request_ended(const RequestRecord& record) {
   if (notes.answer_tokens > 1) parts.per_token->Observe(decoding / static_cast<double>(notes.answer_tokens - 1));
 }
 
-std::string Metrics::text(const engine::ServiceFigures& engine, const HttpFigures& http) {
+std::string Metrics::text(const engine::ServiceFigures& engine, const HttpFigures& http,
+                          const api::ReplayFigures& replays) {
   Parts& parts = *parts_;
   {
     const std::lock_guard lock(parts.reading_mutex);
     for (std::size_t at = 0; at < kReadings.size(); ++at) {
-      const double value = kReadings[at].value(engine, http);
+      const double value = kReadings[at].value({.engine = engine, .http = http, .replays = replays});
       if (prometheus::Counter* counter = parts.counters[at]) {
-        counter->Increment(std::max(0.0, value - counter->Value()));
+        raise(*counter, value);
       } else {
         parts.gauges[at]->Set(value);
       }
     }
-    parts.memory_bytes->Set(static_cast<double>(engine.cache.memory_bytes));
-    parts.disk_bytes->Set(static_cast<double>(engine.cache.disk.bytes));
+    for (std::size_t at = 0; at < parts.accepted_at.size(); ++at) {
+      raise(*parts.accepted_at[at], static_cast<double>(engine.accepted_at[at]));
+    }
+    parts.describe(engine);
   }
   std::ostringstream out;
   prometheus::TextSerializer().Serialize(out, parts.registry.Collect());

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "api/replay_map.h"
 #include "engine/service_request.h"
 #include "server/http_server.h"
 
@@ -28,8 +29,15 @@ class Metrics {
   void request_ended(const RequestRecord& record);
   /// Time between two pieces of an answer.
   void token_gap(double seconds);
+  /// A step of the model.
+  void step(const engine::StepFigures& figures);
+  /// A group of records came to the ledger's disk.
+  void ledger_commit(double seconds);
+  /// Turns with calls that came back without their reasoning.
+  void reasoning_missing(std::int64_t turns);
   /// All figures, format 0.0.4.
-  [[nodiscard]] std::string text(const engine::ServiceFigures& engine, const HttpFigures& http);
+  [[nodiscard]] std::string text(const engine::ServiceFigures& engine, const HttpFigures& http,
+                                 const api::ReplayFigures& replays = {});
 
  private:
   struct Parts;

@@ -95,6 +95,7 @@ class ApiRig {
     bool cache = true;
     std::chrono::milliseconds step_delay{0};
     std::int64_t queue = 1024;
+    std::function<void(const engine::StepFigures&)> on_step{};
   };
 
   explicit ApiRig(const Options& options) {
@@ -107,8 +108,9 @@ class ApiRig {
       EXPECT_TRUE(made) << made.error().message;
       cache = std::move(*made);
     }
-    auto started = engine::Service::start(*engine_rig->executor, cache.get(), nullptr,
-                                          {.queue_length = options.queue, .step_delay = options.step_delay});
+    auto started = engine::Service::start(
+        *engine_rig->executor, cache.get(), nullptr,
+        {.queue_length = options.queue, .step_delay = options.step_delay, .on_step = options.on_step});
     EXPECT_TRUE(started) << started.error().message;
     service = std::move(*started);
     api::ServedModel model{.id = "tiny", .display_name = "Tiny"};

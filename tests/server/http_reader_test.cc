@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "server/waiting_requests.h"
+
 namespace hadal::server {
 namespace {
 
@@ -194,6 +196,23 @@ TEST(HttpMessage, OnlyVisibleAsciiIsEchoed) {
   EXPECT_FALSE(visible_ascii("", 128).has_value());
   EXPECT_FALSE(visible_ascii(std::string(129, 'x'), 128).has_value());
   EXPECT_FALSE(visible_ascii("\xc3\xa9", 128).has_value());
+}
+
+TEST(WaitingRequests, CountsWholeOnesHoweverTheyAreCut) {
+  const std::string post = "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /";
+  const std::string get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+  const std::string chunks = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
+  const std::string bytes = post + get + chunks + get + "broken\r\n\r\n" + get;
+  for (std::size_t cut = 1; cut <= bytes.size(); ++cut) {
+    WaitingRequests waiting{HttpLimits{}};
+    for (std::size_t at = 0; at < bytes.size(); at += cut) waiting.see(std::string_view(bytes).substr(at, cut));
+    EXPECT_EQ(waiting.count(), 4) << cut;
+  }
+  WaitingRequests partial{HttpLimits{}};
+  partial.see(std::string_view(bytes).substr(0, post.size() - 1));
+  EXPECT_EQ(partial.count(), 0);
+  partial.see(std::string_view(bytes).substr(post.size() - 1, 1 + get.size()));
+  EXPECT_EQ(partial.count(), 2);
 }
 
 }  // namespace

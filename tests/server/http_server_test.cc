@@ -3,12 +3,17 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <filesystem>
 #include <set>
 #include <string>
 
 #include "server/raw_client.h"
 #include "server/test_server.h"
+#include "testing/temp_directory.h"
 
 namespace hadal::server {
 namespace {
@@ -403,6 +408,49 @@ TEST(HttpServer, ListensOnSeveralAddressesWithOneFreePort) {
     ASSERT_TRUE(client.send(http_request("GET", "/health")));
     EXPECT_EQ(client.read_answer().status, 200);
   }
+}
+
+TEST(HttpServer, ListensOnAUnixSocketForUserAndGroup) {
+  const testing_support::TempDirectory directory;
+  HttpOptions options = loopback_options();
+  options.unix_path = directory / "socket";
+  const std::string path = options.unix_path.string();
+  {
+    TestServer server(options);
+    struct stat info{};
+    ASSERT_EQ(::stat(path.c_str(), &info), 0);
+    EXPECT_TRUE(S_ISSOCK(info.st_mode));
+    EXPECT_EQ(info.st_mode & 0777U, 0660U);
+    RawClient client = RawClient::to_unix(path);
+    for (int again = 0; again < 2; ++again) {
+      ASSERT_TRUE(client.send(http_request("GET", "/health")));
+      EXPECT_EQ(client.read_answer().body, R"({"status":"ok"})");
+      EXPECT_EQ(server.records.take()->address, "unix");
+    }
+    RawClient other(server.port());
+    ASSERT_TRUE(other.send(http_request("GET", "/health")));
+    EXPECT_EQ(other.read_answer().status, 200) << "the port is there, too";
+    const auto second = HttpServer::start(options, {}, {});
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().code, ErrorCode::kUnavailable);
+    ASSERT_TRUE(client.send(http_request("GET", "/health")));
+    EXPECT_EQ(client.read_answer().status, 200) << "the second one left it alone";
+  }
+  EXPECT_FALSE(std::filesystem::exists(path)) << "removed at the end";
+
+  boost::asio::io_context io;
+  boost::asio::local::stream_protocol::acceptor(io, path);  // leaves its file behind
+  ASSERT_TRUE(std::filesystem::exists(path));
+  EXPECT_TRUE(HttpServer::start(options, {}, {}));
+
+  testing_support::write_text(path, "precious");
+  for (const std::string& wrong : {path, std::string(directory / std::string(200, 'a'))}) {
+    options.unix_path = wrong;
+    const auto refused = HttpServer::start(options, {}, {});
+    ASSERT_FALSE(refused) << wrong;
+    EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument) << wrong;
+  }
+  EXPECT_EQ(testing_support::read_text(path), "precious");
 }
 
 TEST(HttpServer, SaysWhyItCannotListen) {

@@ -81,6 +81,27 @@ TEST(HttpStream, Check24AnswersARequestBehindAStreamAfterIt) {
   EXPECT_EQ(chat.client.read_answer().body, "last");
 }
 
+TEST(HttpStream, ReadsNoFurtherThanSixteenRequestsBehindAnAnswer) {
+  for (const int waiting : {15, 16}) {
+    TestServer server;
+    Conversation chat(server);
+    chat.answer->begin(event_stream(), "");
+    auto told = chat.gone();
+    std::string requests;
+    for (int i = 0; i < waiting; ++i) requests += http_request("GET", "/health");
+    ASSERT_TRUE(chat.client.send(requests));
+    chat.client.finish();
+    if (waiting < 16) {
+      EXPECT_TRUE(resolves(std::move(told))) << "the end of the client's side is seen";
+      continue;
+    }
+    EXPECT_EQ(told.wait_for(milliseconds(200)), std::future_status::timeout) << "the end was not read yet";
+    chat.answer->finish();
+    EXPECT_TRUE(chat.client.read_answer().whole);
+    for (int i = 0; i < waiting; ++i) EXPECT_EQ(chat.client.read_answer().body, R"({"status":"ok"})") << i;
+  }
+}
+
 TEST(HttpStream, Check103SendsTheIdleTextWhileNothingIsWritten) {
   HttpOptions options = loopback_options();
   options.idle_time = milliseconds(20);
@@ -268,6 +289,26 @@ TEST(HttpStream, Check194FinishesWhatRunsWhileItDrains) {
   chat.answer->finish();
   EXPECT_EQ(chat.client.read_answer().body, "data: [DONE]\n\n");
   EXPECT_TRUE(server.server->wait_until_idle(soon()));
+}
+
+TEST(HttpStream, Check2CallsNoHandlerOfTheModelBeforeItServes) {
+  HttpOptions options = loopback_options();
+  options.phase = ServingPhase::kLoading;
+  TestServer server(std::move(options));
+  RawClient client(server.port());
+  for (const char* path : {"/v1/chat/completions", "/chat/completions"}) {
+    ASSERT_TRUE(client.send(http_request("POST", path, "{}")));
+    const RawAnswer refused = client.read_answer();
+    EXPECT_EQ(refused.status, 503) << path;
+    EXPECT_TRUE(refused.headers.contains("retry-after")) << path;
+    EXPECT_THAT(refused.body, HasSubstr("the model is being loaded")) << path;
+    EXPECT_EQ(server.records.take()->refusal, "loading") << path;
+  }
+  ASSERT_TRUE(client.send(http_request("GET", "/health")));
+  EXPECT_EQ(client.read_answer().status, 200) << "the connection goes on";
+  server.server->begin_serving();
+  ASSERT_TRUE(client.send(http_request("GET", "/v1/models")));
+  EXPECT_EQ(client.read_answer().body, "[]");
 }
 
 TEST(HttpStream, AStreamOutlivesItsServer) {

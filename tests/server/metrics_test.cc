@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
-#include <map>
 #include <sstream>
 #include <string>
 
 #include "server/access_log.h"
+#include "server/log_file.h"
+#include "server/metrics_text.h"
 #include "server/status_routes.h"
 #include "testing/temp_directory.h"
 
@@ -42,25 +44,6 @@ RequestRecord generation() {
   return record;
 }
 
-/// Value of each sample of a text of metrics, by its name and labels without those that all have.
-std::map<std::string, double> samples(const std::string& text) {
-  std::map<std::string, double> out;
-  std::istringstream lines(text);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with('#')) continue;
-    const std::size_t space = line.rfind(' ');
-    std::string name = line.substr(0, space);
-    for (const std::string_view common :
-         {R"(engine="0",)", R"(engine="0")", R"(model_name="m",)", R"(model_name="m")"}) {
-      if (const std::size_t at = name.find(common); at != std::string::npos) name.erase(at, common.size());
-    }
-    if (name.ends_with("{}")) name.resize(name.size() - 2);
-    if (name.ends_with(",}")) name.replace(name.size() - 2, 2, "}");
-    out[name] = std::stod(line.substr(space + 1));
-  }
-  return out;
-}
-
 TEST(Metrics, Check191CountsWhatWasRequested) {
   Metrics metrics({.model = "m", .context = 1000});
   metrics.request_ended(generation());
@@ -74,7 +57,7 @@ TEST(Metrics, Check191CountsWhatWasRequested) {
   refused.refusal = "requests";
   metrics.request_ended(refused);
   const std::string text = metrics.text({}, {});
-  const auto value = samples(text);
+  const auto value = metric_samples(text);
   EXPECT_EQ(value.at(R"(hadal:http_requests_total{code="200",endpoint="/v1/chat/completions",family="openai"})"), 2);
   EXPECT_EQ(value.at(R"(hadal:http_requests_total{code="401",endpoint="/v1/models",family="openai"})"), 1);
   EXPECT_EQ(value.at(R"(hadal:auth_failures_total{reason="unknown"})"), 1);
@@ -122,22 +105,59 @@ TEST(Metrics, Check191HasHistogramsThatNeverFall) {
 TEST(Metrics, TellsWhatTheEngineCounts) {
   Metrics metrics({.prefix = "vllm:", .model = "m"});
   engine::ServiceFigures engine{.running = 3, .waiting = 2, .prompt_tokens = 100, .cached_tokens = 28};
+  engine.deferred = 1;
+  engine.queried_tokens = 128;
+  engine.cached_tokens_on_disk = 8;
+  engine.preemptions = 5;
+  engine.preemptions_to_disk = 2;
+  engine.accepted_at = {6, 4, 1};
   engine.pages = 10;
   engine.free_pages = 4;
   engine.cache.disk.corrupt = 1;
   static_cast<void>(metrics.text(engine, {}));
   engine.prompt_tokens = 150;
+  engine.queried_tokens = 178;
   engine.running = 1;
-  const auto value = samples(metrics.text(engine, {.connections = 7, .stalls = 2}));
+  engine.pages = 10;
+  engine.slots = 4;
+  engine.page_tokens = 128;
+  const auto value = metric_samples(metrics.text(engine, {.connections = 7, .stalls = 2}, {.hits = 9, .misses = 3}));
   EXPECT_EQ(value.at("vllm:num_requests_running"), 1);
   EXPECT_EQ(value.at("vllm:num_requests_waiting"), 2);
   EXPECT_EQ(value.at("vllm:prompt_tokens_total"), 150);
   EXPECT_EQ(value.at("vllm:prefix_cache_queries_total"), 178);
-  EXPECT_EQ(value.at("vllm:prefix_cache_hits_total"), 28);
+  EXPECT_EQ(value.at(R"(vllm:prefix_cache_hits_total{tier="memory"})"), 20);
+  EXPECT_EQ(value.at(R"(vllm:prefix_cache_hits_total{tier="disk"})"), 8);
+  EXPECT_EQ(value.at(R"(vllm:num_requests_waiting_by_reason{reason="capacity"})"), 1);
+  EXPECT_EQ(value.at(R"(vllm:num_requests_waiting_by_reason{reason="deferred"})"), 1);
+  EXPECT_EQ(value.at("vllm:num_preemptions_total"), 5);
+  EXPECT_EQ(value.at("vllm:num_preemptions_to_disk_total"), 2);
+  EXPECT_EQ(value.at(R"(vllm:spec_decode_num_accepted_tokens_per_pos_total{position="1"})"), 4);
+  EXPECT_EQ(value.at(R"(vllm:spec_decode_num_accepted_tokens_per_pos_total{position="7"})"), 0);
+  EXPECT_EQ(value.at(R"(vllm:cache_config_info{block_size="128",max_num_seqs="4",num_blocks="10"})"), 1);
+  EXPECT_EQ(value.at("vllm:replay_hits_total"), 9);
+  EXPECT_EQ(value.at("vllm:replay_misses_total"), 3);
   EXPECT_EQ(value.at("vllm:prefix_cache_corrupt_total"), 1);
   EXPECT_NEAR(value.at("vllm:kv_cache_usage_perc"), 0.6, 1e-9);
   EXPECT_EQ(value.at("vllm:http_connections"), 7);
   EXPECT_EQ(value.at("vllm:stream_stalls_total"), 2);
+}
+
+TEST(Metrics, TellsStepsCommitsAndMissingReasoning) {
+  Metrics metrics({.model = "m", .context = 1000});
+  metrics.step({.sequences = 1, .tokens = 512, .seconds = 0.25});
+  metrics.step({.sequences = 3, .tokens = 3, .seconds = 0.5});
+  metrics.ledger_commit(0.004);
+  metrics.reasoning_missing(2);
+  metrics.reasoning_missing(0);
+  const auto value = metric_samples(metrics.text({}, {}));
+  EXPECT_EQ(value.at("hadal:iteration_tokens_total_sum"), 515);
+  EXPECT_EQ(value.at(R"(hadal:iteration_tokens_total_bucket{le="5"})"), 1);
+  EXPECT_EQ(value.at("hadal:engine_batch_tokens"), 3);
+  EXPECT_EQ(value.at("hadal:engine_step_seconds_count"), 2);
+  EXPECT_EQ(value.at("hadal:engine_step_seconds_sum"), 0.75);
+  EXPECT_EQ(value.at(R"(hadal:ledger_commit_seconds_bucket{le="0.005"})"), 1);
+  EXPECT_EQ(value.at("hadal:reasoning_missing_total"), 2);
 }
 
 TEST(Metrics, CountsAbortsAndErrorsAsSuch) {
@@ -151,7 +171,7 @@ TEST(Metrics, CountsAbortsAndErrorsAsSuch) {
   record.ending = RequestRecord::Ending::kComplete;
   record.status = 504;
   metrics.request_ended(record);
-  const auto value = samples(metrics.text({}, {}));
+  const auto value = metric_samples(metrics.text({}, {}));
   EXPECT_EQ(value.at(R"(hadal:request_success_total{finished_reason="abort"})"), 1);
   EXPECT_EQ(value.at(R"(hadal:request_success_total{finished_reason="error"})"), 2);
   EXPECT_EQ(value.at("hadal:time_to_first_token_seconds_count"), 0);
@@ -176,20 +196,49 @@ TEST(AccessLog, WritesOneLineOfJsonForARequest) {
   EXPECT_THAT(line, Not(HasSubstr("tokens")));
 }
 
-TEST(AccessLog, AppendsToItsFileAndLosesNothingAtTheEnd) {
+TEST(LogFile, AppendsAndLosesNothingAtTheEnd) {
   const testing_support::TempDirectory directory;
   const auto path = directory.path() / "access.log";
   for (int round = 0; round < 2; ++round) {
-    auto log = AccessLog::open(path);
+    auto log = LogFile::open(path, LogFile::Readers::kGroup);
     ASSERT_TRUE(log) << log.error().message;
-    for (int i = 0; i < 500; ++i) (*log)->write(generation());
+    for (int i = 0; i < 500; ++i) (*log)->write(access_line(generation()));
   }
   std::string expected;
   for (int i = 0; i < 1000; ++i) expected += access_line(generation());
   EXPECT_EQ(testing_support::read_text(path), expected);
-  const auto nowhere = AccessLog::open(directory.path() / "missing" / "access.log");
+  const auto nowhere = LogFile::open(directory.path() / "missing" / "access.log", LogFile::Readers::kGroup);
   ASSERT_FALSE(nowhere);
   EXPECT_EQ(nowhere.error().code, ErrorCode::kNotFound);
+}
+
+TEST(LogFile, GoesOnInANewFileWhenItsOwnWasMovedAway) {
+  const testing_support::TempDirectory directory;
+  const auto path = directory.path() / "log";
+  const auto moved = directory.path() / "log.1";
+  {
+    auto log = LogFile::open(path, LogFile::Readers::kGroup);
+    ASSERT_TRUE(log) << log.error().message;
+    std::filesystem::rename(path, moved);
+    for (int i = 0; i < 100; ++i) (*log)->write("old\n");
+    (*log)->reopen();
+    for (int i = 0; i < 100; ++i) (*log)->write("new\n");
+  }
+  std::string old_lines, new_lines;
+  for (int i = 0; i < 100; ++i) old_lines += "old\n", new_lines += "new\n";
+  EXPECT_EQ(testing_support::read_text(moved), old_lines);
+  EXPECT_EQ(testing_support::read_text(path), new_lines);
+}
+
+TEST(LogFile, IsClosedToOthersWhereItHoldsTexts) {
+  const testing_support::TempDirectory directory;
+  const auto path = directory.path() / "content";
+  testing_support::write_text(path, "before\n");
+  ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
+  ASSERT_TRUE(LogFile::open(path, LogFile::Readers::kOwner));
+  struct stat info{};
+  ASSERT_EQ(::stat(path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777U, 0600U);
 }
 
 /// What the route of `path` answers.

@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,6 +34,20 @@ RawClient::RawClient(std::uint16_t port, const std::string& address) {
     fd_ = -1;
   }
   freeaddrinfo(info);
+}
+
+RawClient RawClient::to_unix(const std::string& path) {
+  RawClient client;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  client.fd_ = socket(AF_UNIX, SOCK_STREAM, 0);
+  const void* const plain = &address;
+  if (connect(client.fd_, static_cast<const sockaddr*>(plain), sizeof address) != 0) {
+    close(client.fd_);
+    client.fd_ = -1;
+  }
+  return client;
 }
 
 RawClient::RawClient(RawClient&& other) noexcept

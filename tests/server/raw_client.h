@@ -21,6 +21,8 @@ struct RawAnswer {
 class RawClient {
  public:
   explicit RawClient(std::uint16_t port, const std::string& address = "127.0.0.1");
+  /// To the Unix socket of that path.
+  static RawClient to_unix(const std::string& path);
   RawClient(RawClient&& other) noexcept;
   RawClient& operator=(RawClient&&) = delete;
   ~RawClient();
@@ -46,6 +48,7 @@ class RawClient {
   void shrink_buffer();
 
  private:
+  RawClient() = default;
   /// False: the end, or nothing came.
   bool read_more();
   bool read_chunks(std::string& body);
