@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -168,7 +169,7 @@ class ApiRig {
   server::RateLimiter limiter;
   api::ReplayMap replays;
   server::Identity identity{.key = {.id = "local"}, .account = {.id = "local"}, .name = "local"};
-  std::uint64_t random = 0;
+  std::atomic<std::uint64_t> random = 0;  // several handlers draw
   std::unique_ptr<server::ApiContext> context;
   std::vector<server::Route> routes;
   std::unique_ptr<engine::Service> service;  // last: its thread uses all above

@@ -26,20 +26,6 @@ bool raise_descriptor_limit(rlim_t wanted) {
   return setrlimit(RLIMIT_NOFILE, &limit) == 0;
 }
 
-std::ptrdiff_t open_descriptors() {
-  return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), std::filesystem::directory_iterator());
-}
-
-/// False: the server still had connections after half a minute.
-bool wait_for_no_connections(const HttpServer& server) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (server.figures().connections > 0) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::yield();
-  }
-  return true;
-}
-
 /// Answers held requests with a stream of `pieces` pieces, until the server says that it is over.
 class Answerer {
  public:
