@@ -11,6 +11,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/atomic_file.h"
 #include "base/system_error.h"
 
 namespace hadal {
@@ -102,33 +103,9 @@ Result<std::string> read_file(const std::filesystem::path& path, std::int64_t li
 }
 
 Status write_file_atomically(const std::filesystem::path& path, std::string_view contents, unsigned mode) {
-  const std::filesystem::path temporary = path.string() + fmt::format(".{}.partial", ::getpid());
-  {
-    const Descriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
-    if (fd.get() < 0) return system_error(temporary, "create it");
-    std::size_t done = 0;
-    while (done < contents.size()) {
-      const ssize_t n = ::write(fd.get(), contents.data() + done, contents.size() - done);
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) {
-        auto error = system_error(temporary, "write to it");
-        ::unlink(temporary.c_str());
-        return error;
-      }
-      done += static_cast<std::size_t>(n);
-    }
-    if (::fsync(fd.get()) != 0) {
-      auto error = system_error(temporary, "sync it");
-      ::unlink(temporary.c_str());
-      return error;
-    }
-  }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    auto error = system_error(path, "rename the finished file to it");
-    ::unlink(temporary.c_str());
-    return error;
-  }
-  return {};
+  HADAL_ASSIGN(AtomicFile file, AtomicFile::create(path, mode));
+  HADAL_TRY(file.write(std::as_bytes(std::span(contents))));
+  return file.publish();
 }
 
 }  // namespace hadal

@@ -37,13 +37,7 @@ Status OutputFile::append(std::span<const std::byte> bytes) {
 }
 
 Status OutputFile::flush() {
-  std::span<const std::byte> left(buffer_);
-  while (!left.empty()) {
-    const ssize_t written = ::write(fd_, left.data(), left.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return system_error(path_, "write to it");
-    left = left.subspan(static_cast<std::size_t>(written));
-  }
+  HADAL_TRY(write_all(fd_, buffer_, path_));
   buffer_.clear();
   return {};
 }
@@ -55,13 +49,23 @@ Status OutputFile::close() {
   return {};
 }
 
+Status write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return system_error(path, "write to it");
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+  return {};
+}
+
 Status sync_directory(const std::filesystem::path& directory) {
   const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return system_error(directory, "open it");
-  const int synced = ::fsync(fd);
+  const bool failed = ::fsync(fd) != 0 && errno != EINVAL;  // EINVAL: the file system can't sync a directory
   auto error = system_error(directory, "sync it");
   ::close(fd);
-  if (synced != 0) return error;
+  if (failed) return error;
   return {};
 }
 

@@ -35,7 +35,11 @@ class OutputFile {
   std::vector<std::byte> buffer_;
 };
 
-/// Syncs a directory, so that names made or changed in it survive a loss of power. Error: kUnavailable.
+/// Writes all bytes to the open file `fd`; errors name `path`: kResourceExhausted (the disk is full), kUnavailable.
+[[nodiscard]] Status write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::path& path);
+
+/// Syncs a directory, so that names made or changed in it survive a loss of power, where the file system can do
+/// that. Error: kUnavailable.
 [[nodiscard]] Status sync_directory(const std::filesystem::path& directory);
 
 }  // namespace hadal

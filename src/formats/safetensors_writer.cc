@@ -1,15 +1,11 @@
 #include "formats/safetensors_writer.h"
 
-#include <fcntl.h>
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "base/system_error.h"
 #include "formats/safetensors.h"
 
 namespace hadal::formats {
@@ -70,62 +66,34 @@ std::string safetensors_header(std::span<const TensorSpec> specs) {
 
 Result<SafetensorsWriter> SafetensorsWriter::create(const std::filesystem::path& path,
                                                     std::span<const TensorSpec> specs) {
-  SafetensorsWriter writer;
-  writer.path_ = path;
-  writer.temporary_ = path.string() + fmt::format(".{}.partial", ::getpid());
-  writer.fd_ = ::open(writer.temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (writer.fd_ < 0) return system_error(path, "create it");
+  HADAL_ASSIGN(AtomicFile file, AtomicFile::create(path));
   const std::string header = safetensors_header(specs);
-  std::int64_t data_bytes = 0;
-  for (const TensorSpec& spec : specs) data_bytes += byte_size(spec);
-  writer.file_bytes_ = static_cast<std::int64_t>(header.size()) + data_bytes;
-  writer.remaining_ = writer.file_bytes_;
+  auto bytes = static_cast<std::int64_t>(header.size());
+  for (const TensorSpec& spec : specs) bytes += byte_size(spec);
+  SafetensorsWriter writer(std::move(file), bytes);
   HADAL_TRY(writer.write(std::as_bytes(std::span(header))));
   return writer;
 }
 
-SafetensorsWriter::SafetensorsWriter(SafetensorsWriter&& other) noexcept
-    : path_(std::move(other.path_)),
-      temporary_(std::move(other.temporary_)),
-      fd_(std::exchange(other.fd_, -1)),
-      remaining_(other.remaining_),
-      file_bytes_(other.file_bytes_) {}
-
-SafetensorsWriter::~SafetensorsWriter() {
-  if (fd_ < 0) return;
-  ::close(fd_);
-  ::unlink(temporary_.c_str());
-}
-
 Status SafetensorsWriter::write(std::span<const std::byte> bytes) {
   if (static_cast<std::int64_t>(bytes.size()) > remaining_) {
-    return fail(ErrorCode::kInvalidArgument, fmt::format("{}: more data than its tensors hold", path_.string()));
+    return fail(ErrorCode::kInvalidArgument, fmt::format("{}: more data than its tensors hold", file_.path().string()));
   }
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return system_error(path_, "write to it");
-    bytes = bytes.subspan(static_cast<std::size_t>(written));
-    remaining_ -= written;
-  }
-  return {};
+  remaining_ -= static_cast<std::int64_t>(bytes.size());
+  return file_.write(bytes);
 }
 
 Status SafetensorsWriter::leave_hole() {
-  if (::ftruncate(fd_, file_bytes_) != 0) return system_error(path_, "give it its size");
   remaining_ = 0;
-  return {};
+  return file_.extend(file_bytes_);
 }
 
 Status SafetensorsWriter::finish() {
   if (remaining_ != 0) {
     return fail(ErrorCode::kInvalidArgument,
-                fmt::format("{}: {} bytes of data are missing", path_.string(), remaining_));
+                fmt::format("{}: {} bytes of data are missing", file_.path().string(), remaining_));
   }
-  if (::fsync(fd_) != 0) return system_error(path_, "sync it");
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) return system_error(path_, "rename the finished file to it");
-  ::close(std::exchange(fd_, -1));
-  return {};
+  return file_.publish();
 }
 
 Status write_safetensors(const std::filesystem::path& path, std::vector<NamedTensor> tensors) {

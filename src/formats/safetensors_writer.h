@@ -5,8 +5,10 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "base/atomic_file.h"
 #include "base/result.h"
 #include "formats/weight_source.h"
 #include "tensor/tensor.h"
@@ -37,12 +39,6 @@ class SafetensorsWriter {
   [[nodiscard]] static Result<SafetensorsWriter> create(const std::filesystem::path& path,
                                                         std::span<const TensorSpec> specs);
 
-  SafetensorsWriter(SafetensorsWriter&& other) noexcept;
-  SafetensorsWriter& operator=(SafetensorsWriter&&) = delete;
-  SafetensorsWriter(const SafetensorsWriter&) = delete;
-  SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
-  ~SafetensorsWriter();
-
   /// The next bytes of the data; pieces of any length, tensors in the order of the specs without gaps.
   /// Errors: as create(), and kInvalidArgument beyond the last tensor's end.
   [[nodiscard]] Status write(std::span<const std::byte> bytes);
@@ -52,13 +48,12 @@ class SafetensorsWriter {
   [[nodiscard]] Status finish();
 
  private:
-  SafetensorsWriter() = default;
+  SafetensorsWriter(AtomicFile file, std::int64_t bytes)
+      : file_(std::move(file)), remaining_(bytes), file_bytes_(bytes) {}
 
-  std::filesystem::path path_;
-  std::filesystem::path temporary_;
-  int fd_ = -1;
-  std::int64_t remaining_ = 0;  // bytes of data that are still to come
-  std::int64_t file_bytes_ = 0;
+  AtomicFile file_;
+  std::int64_t remaining_;  // bytes that are still to come
+  std::int64_t file_bytes_;
 };
 
 /// Writes tensors from memory, sorted into the official order.

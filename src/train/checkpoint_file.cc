@@ -1,18 +1,17 @@
 #include "train/checkpoint_file.h"
 
-#include <fcntl.h>
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <array>
-#include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
+#include "base/atomic_file.h"
 #include "base/checksum.h"
 #include "formats/safetensors.h"
+#include "tensor/arena.h"
 
 namespace hadal::train {
 namespace {
@@ -22,7 +21,6 @@ using formats::NamedTensor;
 namespace fs = std::filesystem;
 
 constexpr std::string_view kMagic = "HADALTRN";
-constexpr std::int64_t kAlignment = 64;
 constexpr std::int64_t kLargestHeader = std::int64_t{256} << 20;
 
 /// The first bytes of a file, little-endian.
@@ -34,60 +32,7 @@ struct Prefix {
   std::uint64_t header_checksum = 0;
 };
 static_assert(sizeof(Prefix) == 32);
-
-std::int64_t aligned(std::int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-tl::unexpected<Error> system_error(const fs::path& path, std::string_view action) {
-  const int number = errno;
-  const bool full = number == ENOSPC || number == EDQUOT || number == EFBIG;
-  return fail(full ? ErrorCode::kResourceExhausted : ErrorCode::kUnavailable,
-              fmt::format("{}: cannot {}: {}{}", path.string(), action, std::strerror(number),
-                          full ? "; free some room or choose another --checkpoints directory" : ""));
-}
-
-/// A file that is removed unless it gets its name.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(fs::path path)
-      : path_(std::move(path)), fd_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {}
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  ~TemporaryFile() {
-    if (fd_ < 0) return;
-    ::close(fd_);
-    if (!published_) ::unlink(path_.c_str());
-  }
-
-  Status write(std::span<const std::byte> bytes) {
-    if (fd_ < 0) return system_error(path_, "create it");
-    while (!bytes.empty()) {
-      const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) return system_error(path_, "write to it");
-      bytes = bytes.subspan(static_cast<std::size_t>(written));
-    }
-    return {};
-  }
-
-  Status publish(const fs::path& name) {
-    if (::fsync(fd_) != 0) return system_error(path_, "sync it");
-    if (::rename(path_.c_str(), name.c_str()) != 0) return system_error(name, "rename the finished file to it");
-    published_ = true;
-    const fs::path folder = name.has_parent_path() ? name.parent_path() : fs::path(".");
-    const int directory = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory < 0) return system_error(folder, "open it");
-    const int synced = ::fsync(directory);
-    ::close(directory);
-    // Some file systems cannot sync a directory; the file itself is safe.
-    if (synced != 0 && errno != EINVAL) return system_error(folder, "sync it");
-    return {};
-  }
-
- private:
-  fs::path path_;
-  int fd_;
-  bool published_ = false;
-};
+static_assert(kAlignment == 64);  // of tensors in the file
 
 std::span<const std::byte> bytes_of(const formats::HostTensor& tensor) {
   return {tensor.data, static_cast<std::size_t>(tensor.bytes)};
@@ -128,7 +73,7 @@ Status write_checkpoint_file(const fs::path& path, std::string_view state_json, 
                 .header_bytes = header.size(),
                 .header_checksum = checksum(std::as_bytes(std::span(header)))};
   std::copy(kMagic.begin(), kMagic.end(), prefix.magic.begin());
-  TemporaryFile file(path.string() + fmt::format(".{}.partial", ::getpid()));
+  HADAL_ASSIGN(AtomicFile file, AtomicFile::create(path));
   HADAL_TRY(file.write(std::as_bytes(std::span(&prefix, 1))));
   HADAL_TRY(file.write(std::as_bytes(std::span(header))));
   constexpr std::array<std::byte, kAlignment> kPadding{};
@@ -137,7 +82,7 @@ Status write_checkpoint_file(const fs::path& path, std::string_view state_json, 
     const std::int64_t gap = aligned(named.tensor.bytes) - named.tensor.bytes;
     HADAL_TRY(file.write(std::span(kPadding).first(static_cast<std::size_t>(gap))));
   }
-  return file.publish(path);
+  return file.publish();
 }
 
 Result<CheckpointFile> CheckpointFile::open(const fs::path& path) {

@@ -20,7 +20,8 @@ inline constexpr std::uint32_t kCheckpointVersion = 1;
 
 /// Writes a training checkpoint: a JSON text with the small state, and tensors. It grows under a temporary name, is
 /// synced, renamed over `path`, and the directory is synced, so that at any moment there is the old file or the new
-/// one, whole. Errors: kResourceExhausted (full disk), kUnavailable; the temporary file is removed then.
+/// one, whole. Errors: kNotFound (no such directory), kResourceExhausted (full disk), kUnavailable; the temporary file
+/// is removed then.
 [[nodiscard]] Status write_checkpoint_file(const std::filesystem::path& path, std::string_view state_json,
                                            std::span<const formats::NamedTensor> tensors);
 

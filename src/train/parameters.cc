@@ -14,11 +14,11 @@
 #include "formats/random_checkpoint.h"
 #include "quant/block_codes.h"
 #include "quant/read_weight.h"
+#include "tensor/arena.h"
 
 namespace hadal::train {
 namespace {
 
-constexpr std::int64_t kAlignment = 64;       // bytes
 constexpr std::int64_t kFlatAlignment = 16;   // elements of f32
 constexpr std::int64_t kZeroGrain = 1 << 16;  // bytes a thread clears at least
 constexpr std::int64_t kBandRows = 128;       // rows of a working copy that are made together: whole FP8 tiles
@@ -146,7 +146,7 @@ Status Parameters::lay_out() {
     if (tensor.rule != UpdateRule::kConstant) flat_size_ += rounded_up(tensor.elements(), kFlatAlignment);
     const DType working = tensor.storage == DType::kBf16 ? options_.working : tensor.storage;
     working_offsets_.push_back(working_bytes_);
-    working_bytes_ += rounded_up(tensor.elements() * size_of(working), kAlignment);
+    working_bytes_ += aligned(tensor.elements() * size_of(working));
     tensors_.push_back(std::move(tensor));
   }
   by_name_.resize(tensors_.size());

@@ -9,15 +9,12 @@
 #include "model/drafter.h"
 #include "ops/embedding.h"
 #include "ops/previous_rows.h"
+#include "tensor/arena.h"
 #include "train/drafter_backward.h"
 #include "train/loss_head.h"
 
 namespace hadal::train {
 namespace {
-
-constexpr std::int64_t kAlignment = 64;
-
-std::int64_t aligned(std::int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 std::int64_t pages_of(std::int64_t tokens) { return (tokens + ops::kPageTokens - 1) / ops::kPageTokens; }
 

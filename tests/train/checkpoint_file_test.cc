@@ -116,7 +116,7 @@ TEST(CheckpointFile, FullDiskKeepsTheOldFile) {
 TEST(CheckpointFile, NoDirectoryIsAClearError) {
   const Status status = write_checkpoint_file("/nonexistent/a.ckpt", kState, Content().tensors());
   ASSERT_FALSE(status);
-  EXPECT_EQ(status.error().code, ErrorCode::kUnavailable);
+  EXPECT_EQ(status.error().code, ErrorCode::kNotFound);
   EXPECT_THAT(status.error().message, HasSubstr("cannot create it"));
 }
 
