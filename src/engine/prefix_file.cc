@@ -7,8 +7,8 @@
 #include <system_error>
 #include <utility>
 
+#include "base/atomic_file.h"
 #include "base/check.h"
-#include "base/output_file.h"
 #include "ops/step_layout.h"
 
 namespace hadal::engine {
@@ -183,32 +183,20 @@ Status PrefixFile::read_pages(std::int64_t first, std::span<std::byte> out) cons
 }
 
 Status write_prefix_file(const std::filesystem::path& path, const PrefixRecord& record, const PrefixFormat& format) {
-  const std::filesystem::path partial = path.string() + ".partial";
-  const auto write = [&]() -> Status {
-    std::vector<std::uint64_t> table;
-    const RawHeader header = raw_header(record, format, table);
-    HADAL_ASSIGN(OutputFile file, OutputFile::create(partial, 0600));
-    HADAL_TRY(file.append(std::as_bytes(std::span(&header, 1))));
-    HADAL_TRY(file.append(std::as_bytes(std::span(table))));
-    HADAL_TRY(file.append(record.state->slot));
-    HADAL_TRY(file.append(record.state->tail));
-    HADAL_TRY(file.append(record.pages));
-    HADAL_TRY(file.close());
-    std::error_code error;
-    std::filesystem::rename(partial, path, error);
-    if (error) {
-      return fail(ErrorCode::kUnavailable,
-                  fmt::format("{}: cannot rename the finished file to it: {}", path.string(), error.message()));
-    }
-    return sync_directory(path.parent_path());
-  };
-  const Status status = write();
-  if (!status) {
+  std::vector<std::uint64_t> table;
+  const RawHeader header = raw_header(record, format, table);
+  HADAL_ASSIGN(AtomicFile file, AtomicFile::create(path, 0600));
+  HADAL_TRY(file.write(std::as_bytes(std::span(&header, 1))));
+  HADAL_TRY(file.write(std::as_bytes(std::span(table))));
+  HADAL_TRY(file.write(record.state->slot));
+  HADAL_TRY(file.write(record.state->tail));
+  HADAL_TRY(file.write(record.pages));
+  const Status published = file.publish();
+  if (!published) {
     std::error_code ignored;
-    std::filesystem::remove(partial, ignored);
-    std::filesystem::remove(path, ignored);
+    std::filesystem::remove(path, ignored);  // it may have had its name already
   }
-  return status;
+  return published;
 }
 
 }  // namespace hadal::engine

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <ranges>
 
 #include "ops/step_layout.h"
 
@@ -74,7 +75,7 @@ std::vector<PrefixIndex::Entry> PrefixIndex::remove(const Hash128& key) {
       if (entry.place.parent == removed[i].place.key) removed.push_back(entry);
     }
   }
-  for (auto entry = removed.rbegin(); entry != removed.rend(); ++entry) forget(entry->place.key);
+  for (const Entry& entry : std::views::reverse(removed)) forget(entry.place.key);
   return removed;
 }
 

@@ -22,7 +22,7 @@ namespace hadal::engine {
 namespace {
 
 constexpr std::string_view kSuffix = ".prefix";
-constexpr std::string_view kPartialSuffix = ".prefix.partial";
+constexpr std::string_view kPartialSuffix = ".partial";
 constexpr std::size_t kNameDigits = 32;
 
 std::int64_t nanoseconds(const std::timespec& time) {
@@ -56,9 +56,14 @@ void remove_file(const std::filesystem::path& path) {
 std::string file_name(const Hash128& key) { return fmt::format("{:016x}{:016x}{}", key.high, key.low, kSuffix); }
 
 /// Whether a file of that name is one of ours.
-bool is_cache_file(std::string_view name, std::string_view suffix) {
-  return name.size() == kNameDigits + suffix.size() && name.ends_with(suffix) &&
+bool is_cache_file(std::string_view name) {
+  return name.size() == kNameDigits + kSuffix.size() && name.ends_with(kSuffix) &&
          name.substr(0, kNameDigits).find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+/// Whether it is one that was not finished: KEY.prefix.PROCESS.partial.
+bool is_partial_file(std::string_view name) {
+  return name.ends_with(kPartialSuffix) && is_cache_file(name.substr(0, kNameDigits + kSuffix.size()));
 }
 
 /// Of the disk that has the directory; nothing: the system does not say.
@@ -128,8 +133,8 @@ Status PrefixStore::read_index() {
   for (const std::filesystem::directory_iterator end; !error && files != end; files.increment(error)) {
     const std::filesystem::path path = files->path();
     const std::string name = path.filename().string();
-    if (is_cache_file(name, kPartialSuffix)) remove_file(path);
-    if (!is_cache_file(name, kSuffix)) continue;
+    if (is_partial_file(name)) remove_file(path);
+    if (!is_cache_file(name)) continue;
     const auto header = [&]() -> Result<Found> {
       HADAL_ASSIGN(const InputFile file, InputFile::open(path));
       HADAL_ASSIGN(const PrefixHeader read, PrefixFile::read_header(reader(file), file.size(), format_, path.string()));

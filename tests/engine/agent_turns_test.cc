@@ -27,6 +27,7 @@ constexpr std::int64_t kEndOfReasoning = 262;
 
 std::vector<std::int64_t> text(std::uint32_t seed, std::int64_t size) {
   std::vector<std::int64_t> tokens;
+  tokens.reserve(static_cast<std::size_t>(size));
   for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(size); ++i) {
     tokens.push_back(3 + philox({i, 0, 0, 0}, {seed, 31})[0] % 256);  // no marker
   }

@@ -229,8 +229,10 @@ TEST_F(DSparkGeneration, CompanyChangesNothing) {
                   .drafts = i == 1 ? DraftMode::kOff : DraftMode::kOn};
   }
   std::vector<Answer> alone;
+  alone.reserve(3);
   for (std::size_t i = 0; i < 3; ++i) alone.push_back(answer(*rig_, rig_->prompt(sizes[i]), options[i]));
   std::vector<Sequence> sequences;
+  sequences.reserve(3);
   std::vector<Recorder> recorders(3);
   std::vector<Sequence*> all;
   for (std::size_t i = 0; i < 3; ++i) sequences.push_back(rig_->sequence());
@@ -380,22 +382,19 @@ TEST_F(DSparkGeneration, StopStringsMatchAcrossTokens) {
   EXPECT_EQ(tried, 3);
 }
 
-TEST(MtpGeneration, DraftingChangesNothingThatLeaves) {
-  if (!golden_path("tiny-flash/checkpoint")) {
-    GTEST_SKIP() << "SKIPPED: the golden case tiny-flash (a checkpoint with an MTP layer) is not here";
-  }
-  const auto rig = Rig::open("tiny-flash", 3);
-  ASSERT_NE(rig, nullptr);
-  ASSERT_EQ(rig->executor->draft_length(), 3);
+/// Answers with and without drafts of the MTP layer: the same tokens and the same state behind them.
+void expect_drafting_changes_nothing(const Rig& rig) {
+  ASSERT_EQ(rig.executor->draft_length(), 3);
+  std::int64_t accepted = 0;
   for (std::uint64_t seed = 0; seed < 3; ++seed) {
     std::vector<std::int64_t> tokens[2];
     std::vector<std::byte> bytes[2];
     for (const DraftMode mode : {DraftMode::kOff, DraftMode::kOn}) {
       const std::size_t at = mode == DraftMode::kOn ? 1 : 0;
-      Generator generator(*rig->executor, {});
-      Sequence sequence = rig->sequence();
+      Generator generator(*rig.executor, {});
+      Sequence sequence = rig.sequence();
       Recorder recorder;
-      ASSERT_TRUE(sequence.append(rig->prompt(126 + seed)));
+      ASSERT_TRUE(sequence.append(rig.prompt(126 + seed)));
       ASSERT_TRUE(sequence.begin(
           {.sampling = {.temperature = seed == 0 ? 0.0 : 0.8, .seed = seed}, .max_tokens = 24, .drafts = mode},
           recorder));
@@ -403,12 +402,37 @@ TEST(MtpGeneration, DraftingChangesNothingThatLeaves) {
       const Status status = generator.run(all);
       ASSERT_TRUE(status) << status.error().message;
       tokens[at] = recorder.tokens;
-      bytes[at] = state_bytes(*rig->pool, sequence.state(), rig->model->config().compress_ratios);
+      bytes[at] = state_bytes(*rig.pool, sequence.state(), rig.model->config().compress_ratios);
       EXPECT_EQ(sequence.statistics().rounds > 0, mode == DraftMode::kOn);
+      accepted += sequence.statistics().accepted;
     }
     EXPECT_EQ(tokens[0], tokens[1]) << "seed " << seed;
     EXPECT_TRUE(bytes[0] == bytes[1]) << "seed " << seed;
   }
+  EXPECT_GT(accepted, 0);
+}
+
+TEST(MtpGeneration, DraftingChangesNothingThatNanoSays) {
+  const std::string directory = HADAL_SOURCE_DIR "/models/nano/checkpoint";
+  const auto rig = Rig::open_checkpoint(directory, 3, Rig::kContext, Rig::kRows);
+  ASSERT_NE(rig, nullptr);
+  const auto tokenizer = text::Tokenizer::load(directory + "/tokenizer.json");
+  ASSERT_TRUE(tokenizer) << tokenizer.error().message;
+  std::string story;
+  for (int night = 0; night < 20; ++night) {
+    story += fmt::format("On night {} the fox looked at the moon and said that it was time to go home. ", night);
+  }
+  const auto ids = tokenizer->encode(story).value();
+  rig->tokens.assign(ids.begin(), ids.end());
+  expect_drafting_changes_nothing(*rig);
+}
+
+TEST(MtpGeneration, DraftingChangesNothingThatTinyFlashSays) {
+  if (!golden_path("tiny-flash/checkpoint"))
+    GTEST_SKIP() << "the golden case tiny-flash, which is not copied, is not here";
+  const auto rig = Rig::open("tiny-flash", 3);
+  ASSERT_NE(rig, nullptr);
+  expect_drafting_changes_nothing(*rig);
 }
 
 }  // namespace

@@ -33,6 +33,7 @@ class MadeUpStates {
   [[nodiscard]] static std::vector<std::int64_t> tokens(std::int64_t count, std::uint32_t seed = 0,
                                                         std::int64_t common = 0) {
     std::vector<std::int64_t> result;
+    result.reserve(static_cast<std::size_t>(count));
     for (std::int64_t i = 0; i < count; ++i) {
       result.push_back(philox({static_cast<std::uint32_t>(i), 0, 0, 0}, {i < common ? 0 : seed, 5})[0] % 1000);
     }

@@ -120,6 +120,7 @@ HitBench::HitBench(const std::string& checkpoint, std::int64_t context) : contex
 
 std::vector<std::int64_t> HitBench::text(std::uint32_t seed, std::int64_t size) const {
   std::vector<std::int64_t> tokens;
+  tokens.reserve(static_cast<std::size_t>(size));
   for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(size); ++i) {
     tokens.push_back(philox({i, 0, 0, 0}, {seed, 21})[0] % plain_->model->config().vocab_size);
   }

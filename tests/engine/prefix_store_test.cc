@@ -122,7 +122,7 @@ TEST_F(PrefixStoreTest, DropsAndCountsDamagedFilesAndWhatBuildsOnThem) {
   const std::int64_t lengths[] = {256, 640, 700};
   for (const bool closed : {false, true}) {
     for (const std::int64_t damaged : lengths) {
-      for (const std::size_t at : {0, 8, 20, 40, 84, 130, 200, 250, 257, 300, 703, 720, 895, 1100}) {
+      for (const std::size_t at : {0U, 8U, 20U, 40U, 84U, 130U, 200U, 250U, 257U, 300U, 703U, 720U, 895U, 1100U}) {
         std::filesystem::remove_all(directory_);
         auto store = open();
         ASSERT_TRUE(store);
@@ -164,7 +164,7 @@ TEST_F(PrefixStoreTest, DropsForeignTornAndMisplacedFiles) {
   testing_support::write_text(directory_ / "notes.txt", "not ours");
   testing_support::write_text(directory_ / "0123456789abcdef0123456789abcdef.prefix", keep);  // another name
   testing_support::write_text(directory_ / "ffffffffffffffffffffffffffffffff.prefix", "");    // empty
-  testing_support::write_text(directory_ / "ffffffffffffffffffffffffffffffff.prefix.partial", "half");
+  testing_support::write_text(directory_ / "ffffffffffffffffffffffffffffffff.prefix.77.partial", "half");
   std::filesystem::create_directory(directory_ / "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee.prefix");  // no file
   std::filesystem::resize_file(file_of(tokens_, 700), 800);
   store = open();
@@ -260,7 +260,7 @@ TEST_F(PrefixStoreTest, AFullDiskStopsTheWritingUntilThereIsRoom) {
 class HeldWriter {
  public:
   HeldWriter(PrefixStore& store, const MadeUpStates& states, const std::filesystem::path& file)
-      : path_(file.string() + ".partial") {
+      : path_(file.string() + fmt::format(".{}.partial", ::getpid())) {
     EXPECT_EQ(::mkfifo(path_.c_str(), 0600), 0);
     EXPECT_TRUE(states.put(store, MadeUpStates::keys(tokens())));
   }

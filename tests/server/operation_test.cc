@@ -16,9 +16,7 @@ namespace hadal::server {
 namespace {
 
 using testing::ApiRig;
-using testing::Exchange;
 using ::testing::HasSubstr;
-using ::testing::Not;
 using testing::ordered_json;
 
 constexpr const char* kChat = "/v1/chat/completions";
